@@ -1,0 +1,36 @@
+"""What to believe: filters, beliefs, fusion and decisions. Estimation only; never imports fogsim."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from filters.models.model import Model
+    from filters.spec import Filter
+
+# name -> module:class, imported on first use; users add theirs by the entry point group "fogsim.filters".
+FILTERS = {
+    "kalman": "filters.kalman:Kalman",
+    "particle": "filters.particle:ParticleFilter",
+    "kernel_bayes": "filters.kernel_bayes:KernelBayes",
+    "bnn": "filters.bnn:BayesianNetwork",
+}
+
+
+def known_filters() -> dict[str, str]:
+    """Ours and the installed ones, name -> module:class."""
+    return FILTERS | {e.name: e.value for e in entry_points(group="fogsim.filters")}
+
+
+def make_filter(name: str, model: Model) -> Filter[Any]:
+    """The filter of a name, told the model.
+
+    Raises
+    ------
+    KeyError
+        If no filter has that name.
+    """
+    module, _, attribute = known_filters()[name].partition(":")
+    return getattr(import_module(module), attribute)(model=model)

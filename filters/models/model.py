@@ -1,0 +1,29 @@
+"""Model: everything a filter assumes of sensor, shapes and motion, in one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from filters.models.motion import BagMotion
+from filters.models.optics import Optics
+from filters.models.shapes import BagPrior, BarrierPrior
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a filter is told at construction; a scenario makes one (`fogsim.scenario.Scenario.model`).
+
+    Parameters
+    ----------
+    elevation : tuple of float
+        Elevation of each ring, rad.
+    azimuth_step : float
+        Between columns, rad.
+    """
+
+    optics: Optics = field(default_factory=Optics)
+    barrier: BarrierPrior = field(default_factory=BarrierPrior)
+    bag: BagPrior = field(default_factory=BagPrior)
+    motion: BagMotion = field(default_factory=BagMotion)
+    elevation: tuple[float, ...] = (-0.0873, -0.0524, -0.0175, 0.0175)
+    azimuth_step: float = 0.00349

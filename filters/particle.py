@@ -1,0 +1,265 @@
+"""Particle filter: one cloud per class, weighed by the echo likelihood of the raw beams.
+
+A cloud holds position, velocity, gust, the shape's latents and the fog of each particle. Measurements
+enter by tempering: the likelihood's exponent rises in steps that keep the effective sample size above
+a fifth, with resampling and rejuvenation between them (Del Moral, Doucet, Jasra 2006).
+The class is static: its log-odds are sums of the clouds' log-evidence.
+
+The fog common to all is a Gaussian in ln visibility, updated by the window's clutter; a particle's own
+fog is a standard normal deviate about it, so that the cloud follows as clutter pins the fog down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from filters.belief import log_sum_exp, mix, moments, update_log_probs
+from filters.models.model import Model
+from filters.models.motion import frame_drift
+from filters.models.object_echo import clutter_table, object_log_ratios, window_of
+from filters.models.optics import echo_table
+from filters.models.shapes import BagPrior, BarrierPrior, Solids
+from filters.models.visibility import Visibility, update_visibility, visibility_prior
+from filters.resampling import ess, systematic
+from filters.spec import BAG, BARRIER, Array, Belief, EgoMotion, Info, Measurement, Particles, Prior, Scan, Status
+
+MOVES = 2  # Metropolis steps of a rejuvenation
+DEAD, DEAD_STAGES = -9.0, 2  # a class of lower log-probability is followed with fewer steps
+ENOUGH = 0.5  # effective share below which a cloud is resampled
+FEWEST = 0.4  # effective share that one tempering step leaves
+STAGES = 40  # tempering steps at most
+
+
+class Cloud(NamedTuple):
+    """Particles of one class: position and velocity (n, 2), gust (n,), latents (n, d), fog deviate (n,), log-weights (n,)."""
+
+    position: Array
+    velocity: Array
+    gust: Array
+    latents: Array
+    fog: Array
+    log_weights: Array
+
+
+class ParticleState(NamedTuple):
+    """Class log-probabilities (K,), a cloud per class, and the fog."""
+
+    log_probs: Array
+    clouds: tuple[Cloud, ...]
+    visibility: Visibility
+
+
+class Tempered(NamedTuple):
+    """A cloud after a measurement: ln p(z | past), its least effective sample size, and how it went."""
+
+    cloud: Cloud
+    log_evidence: float
+    ess: float
+    resampled: bool
+    status: Status
+
+
+@dataclass(frozen=True)
+class ParticleFilter:
+    """Particle filter on raw scans.
+
+    Parameters
+    ----------
+    model : Model
+        Sensor, shapes and motion, as the simulator has them.
+    particles : int
+        Per class.
+    """
+
+    model: Model = field(default_factory=Model)
+    particles: int = 500
+    sensor = "scan"
+
+    def init(self, prior: Prior, rng: np.random.Generator) -> ParticleState:
+        clouds = tuple(self.draw(k, prior, rng) for k in range(len(prior.log_probs)))
+        return ParticleState(prior.log_probs, clouds, visibility_prior(prior.visibility, prior.visibility_spread))
+
+    def draw(self, klass: int, prior: Prior, rng: np.random.Generator) -> Cloud:
+        """A cloud from the prior of one class."""
+        n = self.particles
+        velocity, gust = self.model.motion.start(n, rng) if klass == BAG else (np.zeros((n, 2)), np.zeros(n))
+        return Cloud(
+            rng.multivariate_normal(prior.position.mean, prior.position.covariance, n),
+            velocity,
+            gust,
+            rng.standard_normal((n, len(self.shape(klass).names))),
+            rng.standard_normal(n),
+            np.full(n, -np.log(n)),
+        )
+
+    def shape(self, klass: int) -> BarrierPrior | BagPrior:
+        """The prior of a class's shape."""
+        return self.model.barrier if klass == BARRIER else self.model.bag
+
+    def predict(self, state: ParticleState, motion: EgoMotion, dt: float, rng: np.random.Generator) -> ParticleState:
+        clouds = []
+        for klass, cloud in enumerate(state.clouds):
+            if klass == BAG:
+                moved = self.model.motion.step(cloud.position, cloud.velocity, cloud.gust, dt, rng)
+                cloud = cloud._replace(position=moved[0], velocity=moved[1], gust=moved[2])
+            drift = frame_drift(motion, cloud.position.mean(axis=0))
+            shift = rng.multivariate_normal(np.zeros(2), drift, len(cloud.position))
+            clouds.append(cloud._replace(position=cloud.position + shift))
+        return state._replace(clouds=tuple(clouds))
+
+    def update(
+        self, state: ParticleState, measurement: Measurement, rng: np.random.Generator
+    ) -> tuple[ParticleState, Info]:
+        scan = measurement.data
+        assert isinstance(scan, Scan)
+        table = echo_table(self.model.optics)
+        everyone = np.concatenate([c.position for c in state.clouds])
+        window = window_of(scan, everyone, self.body)
+        if window.azimuth.size < 2 or window.elevation.size < 2:
+            return state, Info(np.zeros(len(state.clouds)))
+        fog, clutter = update_visibility(state.visibility, table, *window.beams())
+        background = clutter_table(window, clutter)
+
+        def log_likelihood(klass: int) -> Callable[[Cloud], Array]:
+            def of(cloud: Cloud) -> Array:
+                log_visibility = fog.mean + fog.deviation * cloud.fog
+                solids = self.solids(klass, cloud)
+                return object_log_ratios(table, solids, log_visibility, window, clutter.nodes, background)
+
+            return of
+
+        done = [
+            temper(cloud, log_likelihood(k), rng, STAGES if state.log_probs[k] > DEAD else DEAD_STAGES)
+            for k, cloud in enumerate(state.clouds)
+        ]
+        status = max(d.status for d in done)
+        evidence = np.array([d.log_evidence for d in done])
+        info = Info(evidence, min(d.ess for d in done), resampled=any(d.resampled for d in done), status=status)
+        if status != Status.OK:
+            return state._replace(visibility=fog), info._replace(log_evidence=np.zeros(len(done)))
+        log_probs = update_log_probs(state.log_probs, evidence)
+        return ParticleState(log_probs, tuple(d.cloud for d in done), fog), info
+
+    @property
+    def body(self) -> float:
+        """Largest radius of any candidate in plan, m."""
+        barrier = 0.5 * np.hypot(self.model.barrier.length[1], self.model.barrier.depth)
+        return max(float(barrier), self.model.bag.radius[1])
+
+    def solids(self, klass: int, cloud: Cloud) -> Solids:
+        """The cloud as shapes."""
+        return self.shape(klass).solids(cloud.position, cloud.latents)
+
+    def belief(self, state: ParticleState) -> Belief:
+        weights = np.exp(state.log_probs)
+        places = [moments(c.position, np.exp(c.log_weights)) for c in state.clouds]
+        points = np.concatenate([c.position for c in state.clouds])
+        joint = np.concatenate([c.log_weights + p for c, p in zip(state.clouds, state.log_probs, strict=True)])
+        return Belief(state.log_probs, mix(weights, places), Particles(points, joint))
+
+
+def temper(
+    cloud: Cloud, log_likelihood: Callable[[Cloud], Array], rng: np.random.Generator, stages: int = STAGES
+) -> Tempered:
+    """Bring a measurement in by steps of its exponent, each as large as the effective sample size allows.
+
+    ln p(z) = Σ ln Σ_i w_i exp(step · ln L_i). When one step does it this is the bootstrap filter's update.
+    The last of `stages` steps takes what is left of the exponent, however few particles survive it.
+    """
+    prior = Statics.of(cloud)
+    values = log_likelihood(cloud)
+    done, log_evidence, least, resampled = 0.0, 0.0, np.inf, False
+    for stage in range(stages):
+        if not np.isfinite(values).all():
+            return Tempered(cloud, 0.0, 0.0, resampled, Status.DEPLETED)
+        rest = 1.0 - done
+        step = largest_step(cloud.log_weights, values, rest) if stage < stages - 1 else rest
+        log_weights = cloud.log_weights + step * values
+        total = log_sum_exp(log_weights)
+        cloud = cloud._replace(log_weights=log_weights - total)
+        log_evidence, done = log_evidence + total, done + step
+        size = ess(log_weights)
+        least = min(least, size)
+        if size < ENOUGH * len(values):
+            cloud, values = rejuvenate(cloud, values, done, prior, log_likelihood, rng)
+            resampled = True
+        if step == rest:
+            break
+    return Tempered(cloud, log_evidence, least, resampled, Status.OK)
+
+
+def largest_step(log_weights: Array, values: Array, limit: float) -> float:
+    """The largest step <= limit that leaves `FEWEST` of the particles effective, by bisection."""
+    enough = FEWEST * len(values)
+    if ess(log_weights + limit * values) >= enough:
+        return limit
+    low, high = 0.0, limit
+    for _ in range(20):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if ess(log_weights + middle * values) >= enough else (low, middle)
+    return max(low, 1e-6 * limit)
+
+
+class Statics(NamedTuple):
+    """What a cloud knows of the parts that rejuvenation moves (position, latents, fog), as a Gaussian."""
+
+    mean: Array
+    root: Array  # P = root root'
+
+    @staticmethod
+    def of(cloud: Cloud) -> Statics:
+        """Moments of a weighted cloud, the covariance kept positive definite."""
+        mean, covariance = moments(statics_of(cloud), np.exp(cloud.log_weights))
+        scale = np.sqrt(np.diag(covariance).clip(1e-12))
+        correlation = covariance / np.outer(scale, scale) + 1e-6 * np.eye(len(scale))
+        return Statics(mean, scale[:, None] * np.linalg.cholesky(correlation))
+
+    def log_density(self, points: Array) -> Array:
+        """ln N(points; mean, P) up to a constant."""
+        z = solve_triangular(self.root, (points - self.mean).T, lower=True)
+        return -0.5 * np.einsum("ij,ij->j", z, z)
+
+
+def statics_of(cloud: Cloud) -> Array:
+    """Position, latents and fog of each particle (n, d)."""
+    return np.column_stack([cloud.position, cloud.latents, cloud.fog])
+
+
+def with_statics(cloud: Cloud, statics: Array) -> Cloud:
+    """The cloud with those parts replaced."""
+    return cloud._replace(position=statics[:, :2], latents=statics[:, 2:-1], fog=statics[:, -1])
+
+
+def rejuvenate(
+    cloud: Cloud,
+    values: Array,
+    exponent: float,
+    prior: Statics,
+    log_likelihood: Callable[[Cloud], Array],
+    rng: np.random.Generator,
+) -> tuple[Cloud, Array]:
+    """Resample systematically, then move what is static by Metropolis steps.
+
+    The target is prior(u) L(u)^exponent, the prior being the cloud before this measurement as a Gaussian;
+    proposals are the cloud's own covariance, scaled by 2.38/sqrt(d) and less. Returns the cloud and its ln L.
+    """
+    spread = Statics.of(cloud)
+    chosen = systematic(np.exp(cloud.log_weights), rng.random())
+    n = len(chosen)
+    cloud = Cloud(*(part[chosen] for part in cloud))._replace(log_weights=np.full(n, -np.log(n)))
+    values, statics = values[chosen], statics_of(cloud)
+    density = prior.log_density(statics)
+    for _ in range(MOVES):
+        scale = 2.38 / np.sqrt(statics.shape[1]) * rng.uniform(0.1, 1.0, (n, 1))
+        proposal = statics + scale * (rng.standard_normal(statics.shape) @ spread.root.T)
+        proposed_values, proposed_density = log_likelihood(with_statics(cloud, proposal)), prior.log_density(proposal)
+        gain = proposed_density - density + exponent * (proposed_values - values)
+        accept = np.log(rng.random(n)) < gain
+        statics = np.where(accept[:, None], proposal, statics)
+        values, density = np.where(accept, proposed_values, values), np.where(accept, proposed_density, density)
+    return with_statics(cloud, statics), values

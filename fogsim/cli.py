@@ -1,0 +1,176 @@
+"""The command line: what each command takes. What it does is loaded only when it is called."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from fogsim.errors import UserError, did_you_mean
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+logs = typer.Typer(no_args_is_help=True, help="Look at a log, check it, or rescue what a killed run left behind.")
+app.add_typer(logs, name="log")
+
+Seed = Annotated[int, typer.Option(min=0, help="With the scenario it determines everything but the wall times.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+OneLog = Annotated[Path, typer.Argument(metavar="LOG.h5", show_default=False)]
+
+
+@app.callback()
+def fogsim(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """A car creeps through fog; filters believe, a driver decides, and all of it is logged, replayed and scored."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for two logs and a picture; numbered on if taken.")] = Path(
+        "replays/demo"
+    ),
+    seed: Annotated[int | None, typer.Option(min=0, help="Another encounter.", show_default=False)] = None,
+) -> None:
+    """Drive the default encounter twice: trusting the likeliest label, and holding a belief."""
+    from fogsim import demo as demonstration
+
+    demonstration.demonstrate(out, demonstration.DEMO_SEED if seed is None else seed)
+
+
+@app.command()
+def run(
+    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO.py", show_default=False)],
+    seed: Seed = 0,
+    filters: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Which filters follow.", show_default=False)
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="E.g. fog.visibility=40; may be repeated.")
+    ] = None,
+    level: Annotated[
+        str, typer.Option("--log", metavar="scans|beliefs", help="beliefs leaves the scans out.")
+    ] = "scans",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="LOG.h5", help="The log; replays/SCENARIO-SEED.h5 if none.", show_default=False),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Open a window on the run.")] = False,
+) -> None:
+    """Drive one encounter of a scenario script into a log."""
+    from fogsim import commands
+
+    commands.run_script(scenario, seed, filters, settings or [], level, out, watch)
+
+
+@app.command()
+def replay(
+    path: OneLog,
+    at: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Of the picture; else the decision point.")
+    ] = None,
+    export: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw one picture instead.")] = None,
+) -> None:
+    """Play a log in a window, or draw one moment of it into a file."""
+    from fogsim import commands
+
+    commands.replay(path, at, export)
+
+
+@app.command()
+def score(
+    paths: Annotated[list[Path], typer.Argument(metavar="LOG.h5|DIR...", show_default=False)],
+    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the tables as JSON too.")] = None,
+) -> None:
+    """Score logs: beliefs at the decision point and at fixed ranges, actions, costs."""
+    from fogsim import commands
+
+    commands.score(paths, out)
+
+
+@app.command()
+def train(
+    what: Annotated[str, typer.Argument(metavar="classifier|kernel", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE.safetensors", help="The checkpoint.", show_default=False)],
+    encounters: Annotated[int, typer.Option(help="To simulate.")] = 600,
+    seed: Seed = 0,
+) -> None:
+    """Train what a filter learns from the simulator, and its tempering."""
+    from fogsim import training
+
+    training.train(what, encounters, out, seed)  # type: ignore[arg-type]  # it refuses other words itself
+
+
+@app.command()
+def doctor() -> None:
+    """Check versions, GPU, display, numba's cache, checkpoints, and whether the golden run is still the same."""
+    from fogsim import doctor as examination
+
+    raise typer.Exit(examination.examine())
+
+
+@logs.command()
+def info(path: OneLog, as_json: Json = False) -> None:
+    """What a log says of itself."""
+    from fogsim import commands, log
+
+    commands.show(log.info(path), as_json)
+
+
+@logs.command()
+def verify(path: OneLog, as_json: Json = False) -> None:
+    """Whether a log is whole and unchanged."""
+    from fogsim import commands
+
+    commands.verify(path, as_json)
+
+
+@logs.command()
+def recover(path: OneLog, as_json: Json = False) -> None:
+    """Make a log of what a killed run left in LOG.h5.part."""
+    from fogsim import commands, log
+
+    commands.show({"path": str(log.recover(path))}, as_json)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and leave with its exit code: 2 and one line on stderr for what the user can mend."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        code = app([a for a in given if a != "--debug"], prog_name="fogsim", standalone_mode=False)
+    except UserError as error:
+        leave(str(error), 2, debug)
+    except typer.Abort:  # an interrupt, after what was there to say of it
+        sys.exit(130)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # of typer, whichever click it rests on
+            leave(usage(error), 2, debug)
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        leave(f"{text}; this is a fault of fogsim: add --debug to see where", 1, debug)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def usage(error: Exception) -> str:
+    """A wrong use of the command line in one line."""
+    text = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    if text.startswith("No such command") and context is not None:
+        return f"{text} {did_you_mean(text.split(chr(39))[1], list(context.command.commands))}"
+    return f"{text}; see {context.command_path if context is not None else 'fogsim'} --help" if text else ""
+
+
+def leave(line: str, code: int, debug: bool) -> NoReturn:
+    """Print the line, after the traceback if wanted, and leave."""
+    if debug:
+        traceback.print_exc()
+    if line:
+        print(f"fogsim: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""What the commands do; `fogsim.cli` declares them. Bad input is refused before anything is simulated or written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from fogsim import log, log_file, scripts, summary
+from fogsim.background import background_of
+from fogsim.driving import belief_names
+from fogsim.errors import UserError
+from fogsim.interrupt import until_interrupted
+from fogsim.runner import check, dims_of, run
+from fogsim.scenario import Scenario
+
+REPLAYS = Path("replays")
+COMPILING = 3.0  # s without a frame: then numba is compiling
+
+
+class Doing(ProgressColumn):
+    """The task's name, or why its first frame is late."""
+
+    def render(self, task: Task) -> Text:
+        late = not task.completed and (task.elapsed or 0.0) > COMPILING
+        return Text("compiling kernels (first time only, about a minute)" if late else task.description)
+
+
+def progress() -> Progress:
+    """A progress bar on stderr that leaves nothing behind, and shows nothing where stderr is a file."""
+    console, done = Console(stderr=True), TextColumn("{task.completed:.1f} of at most {task.total:.1f} s")
+    columns = (Doing(), BarColumn(), done, TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def record(scenario: Scenario, seed: int, path: Path, level: str = "scans", watched: bool = False) -> None:
+    """Drive one encounter into a log, with a progress bar and, if watched, a window in a second process.
+
+    Raises
+    ------
+    UserError
+        Before the run, if it cannot run, the log exists or cannot be written, or there is no display to watch on.
+    """
+    check(scenario)
+    background_of(scenario)
+    if watched:
+        from fogsim.viewer.app import check_display
+
+        check_display()
+    header = {"seed": seed, "scenario": scenario.json, "beliefs": list(belief_names(scenario))}
+    with log.Recorder(path, dims_of(scenario), header, level) as recorder:
+        window = _drive(scenario, seed, recorder, watched)
+    if window is not None:
+        window.join()
+
+
+def _drive(scenario: Scenario, seed: int, recorder: log.Recorder, watched: bool) -> BaseProcess | None:
+    window, frames = None, 0
+    try:
+        with progress() as bar, closing(until_interrupted(run(scenario, seed))) as driven:
+            task = bar.add_task(f"{scenario.name}, seed {seed}", total=scenario.duration)
+            for frame in driven:
+                recorder.append(frame)
+                frames += 1
+                bar.update(task, completed=float(frame.time) + scenario.dt)
+                if watched and window is None:
+                    window = _open_window(recorder.part)
+    except BaseException as error:
+        _leave(recorder, frames, error)
+        raise
+    return window
+
+
+def _leave(recorder: log.Recorder, frames: int, error: BaseException) -> None:
+    """Say where the frames of a run that broke off are; a log without any is removed, or it would bar the next run."""
+    if not frames:
+        recorder.part.unlink()
+        return
+    why = "interrupted" if isinstance(error, KeyboardInterrupt) else "broke off"
+    remedy = f"`fogsim log recover {recorder.path}` makes them a log"
+    Console(stderr=True).print(
+        f"fogsim: {why} after {frames} frame{'s' * (frames != 1)}, kept in {recorder.part}: {remedy}", markup=False, soft_wrap=True
+    )
+
+
+def _open_window(part: Path) -> BaseProcess:
+    process = get_context("spawn").Process(target=_watch, args=(part,))
+    process.start()
+    return process
+
+
+def _watch(part: Path) -> None:
+    from fogsim.viewer.app import watch
+
+    try:
+        watch(part, follow=True)
+    except UserError as error:
+        Console(stderr=True).print(f"fogsim: {error}", markup=False, soft_wrap=True)
+
+
+def run_script(
+    script: Path,
+    seed: int,
+    filters: str | None,
+    settings: Sequence[str],
+    level: str,
+    out: Path | None,
+    watched: bool,
+) -> None:
+    """``fogsim run``: one encounter into one log, and a table of what came of it."""
+    scenario = scripts.resolve(scripts.load(script), filters, settings)
+    path = out or REPLAYS / f"{scenario.name}-{seed}.h5"
+    if out is None:
+        make_folder(REPLAYS)
+    record(scenario, seed, path, level, watched)
+    show_run(scenario, path)
+
+
+def show_run(scenario: Scenario, path: Path) -> None:
+    """Print what a log tells of its run."""
+    console = Console(markup=False, highlight=False)
+    with log.Replay(path) as replay:
+        if replay.beliefs:
+            console.print(summary.table_of(replay, f"{scenario.name}, seed {replay.seed}"))
+        console.print(f"outcome: {summary.outcome(replay)}")
+        console.print(summary.thresholds(scenario), soft_wrap=True)
+        console.print(f"{path}: {len(replay)} frames, content hash {replay.stored_hash}", soft_wrap=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it, unless they are there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot create folder {folder} ({error.strerror}): choose another place") from error
+
+
+def replay(path: Path, at: float | None, export: Path | None) -> None:
+    """``fogsim replay``: a log in a window, or one picture of it; by default of the decision point, else of the end."""
+    if export is None:
+        if at is not None:
+            raise UserError("found --at without --export: add --export FILE.png, or step in the window with the arrows")
+        from fogsim.viewer.app import watch
+
+        return watch(path)
+    from fogsim.viewer.video import export_png
+
+    with log.Replay(path) as recorded:
+        export_png(recorded, decision_time(recorded) if at is None else at, export)
+    Console().print(f"{export}", markup=False, soft_wrap=True)
+
+
+def decision_time(recorded: log.Replay) -> float:
+    """Of the decision point, or of the last frame where it was not reached, s."""
+    times, decided = recorded.column("time"), recorded.column("at_decision_point")
+    if not len(times):
+        return 0.0
+    return float(times[decided.argmax() if decided.any() else -1])
+
+
+def score(paths: Sequence[Path], out: Path | None) -> None:
+    """``fogsim score``: tables, and if asked a new JSON file."""
+    from fogsim.scoring.report import print_score, to_dict
+    from fogsim.scoring.scores import score as score_logs
+
+    if out is not None and out.exists():
+        raise UserError(f"{out} exists already and is never overwritten: choose another name")
+    with Console(stderr=True).status(f"scoring {', '.join(map(str, paths))}"):
+        scored = score_logs(paths)
+    print_score(scored, Console())
+    if out is not None:
+        write_json(to_dict(scored), out)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write a new JSON file."""
+    try:
+        with path.open("x") as stream:
+            stream.write(json.dumps(value, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}): choose another name or folder") from error
+
+
+def show(value: dict[str, Any], as_json: bool) -> None:
+    """Print a record: a line per entry, or JSON."""
+    if as_json:
+        print(json.dumps(value, indent=1))
+        return
+    width = max(map(len, value))
+    for key, entry in value.items():
+        text = ", ".join(f"{k} {v}" for k, v in entry.items()) if isinstance(entry, dict) else entry
+        print(f"{key.replace('_', ' '):{width}}  {', '.join(text) if isinstance(text, list) else text}")
+
+
+def verify(path: Path, as_json: bool) -> None:
+    """``fogsim log verify``: what is wrong with a log; exit code 2 if anything is."""
+    problems = log.verify(path)
+    found = log_file.find(path)
+    if as_json:
+        print(json.dumps({"path": str(found), "problems": problems}, indent=1))
+    elif not problems:
+        print(f"{found}: nothing wrong")
+    if problems:
+        fail("" if as_json else f"{found}: {'; '.join(problems).removeprefix(f'{found} ')}")
+
+
+def fail(line: str) -> NoReturn:
+    """Leave with exit code 2 and a line, if there is one."""
+    if line:
+        raise UserError(line)
+    raise SystemExit(2)

@@ -1,0 +1,15 @@
+"""The one error users meet: a line that says what was found, what was expected, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+
+
+class UserError(ValueError):
+    """Bad input. The command line prints its one line and exits with code 2."""
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """A hint for a wrong name: the nearest known one, and all of them."""
+    close = difflib.get_close_matches(word, known, 1)
+    return (f"did you mean {close[0]!r}? " if close else "") + "known: " + ", ".join(known)

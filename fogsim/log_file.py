@@ -1,0 +1,325 @@
+"""What a log looks like on disk: its datasets and attributes, how they are declared, found, opened and checked.
+
+- one dataset per `Frame` field, first axis the frame; wall times in the group ``/timing``;
+- ``committed`` (1,): frames that may be trusted. Rows are flushed before it is, so that a reader at any moment, or
+  after ``kill -9``, finds every committed row whole;
+- ``complete``, ``ended_because``, ``content_hash`` (1,): datasets, as HDF5 freezes attributes while it lets a second
+  process read (single writer, multiple readers: SWMR);
+- root attributes: schema, software, git revision, seed, scenario as JSON with its sha256, names along the axes;
+- every dataset has the attributes units, dims and description. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from filters.spec import CLASSES, FEATURES
+from fogsim.errors import UserError
+from fogsim.frame import ACTIONS, POLICIES, SCAN_FIELDS, TIMING_FIELDS, Column, Dims, schema
+
+SCHEMA = "fogsim"
+SCHEMA_VERSION = 1
+LEVELS = ("scans", "beliefs")
+ROWS = 32  # frames per buffer, per chunk of a small field, and per read
+JSON_ATTRIBUTES = ("software", "dims")
+REASON_BYTES = 400
+# In byte 11 of an HDF5 superblock (version 3): bit 0 is open for writing, bit 2 open for SWMR writing.
+WRITING_FLAGS = 0b101
+UNREADABLE = (OSError, RuntimeError, KeyError)  # what h5py raises on a damaged file
+
+
+def columns(level: str) -> list[Column]:
+    """The fields that a log of this level holds."""
+    return [c for c in schema() if level == "scans" or c.name not in SCAN_FIELDS]
+
+
+def dataset_path(name: str) -> str:
+    """Where a field lies in the file."""
+    return f"timing/{name}" if name in TIMING_FIELDS else name
+
+
+def part_of(path: Path) -> Path:
+    """The name a log bears until its run has ended well."""
+    return path.with_name(path.name + ".part")
+
+
+def git_revision() -> str:
+    """The commit of the source tree that fogsim runs from; "" when it is installed elsewhere."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "rev-parse", "--verify", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of what a run depends on, read without importing it."""
+    versions = {"python": platform.python_version(), "hdf5": h5py.version.hdf5_version}
+    for package in ("fogsim", "numpy", "scipy", "numba", "torch", "h5py"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "unknown"
+    return versions
+
+
+class ContentHash:
+    """sha256 over scenario, seed and every field but wall times, whatever the chunks and the compression."""
+
+    def __init__(self, scenario_sha256: str, seed: int) -> None:
+        self._head = f"{scenario_sha256} {seed}"
+        self._fields: dict[str, Any] = {}
+
+    def update(self, name: str, rows: np.ndarray) -> None:
+        """Take further rows (n, ...) of one field, in order."""
+        if name in TIMING_FIELDS:
+            return
+        little = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<"))
+        start = f"{name} {little.dtype.str} {little.shape[1:]} "
+        self._fields.setdefault(name, hashlib.sha256(start.encode())).update(little.tobytes())
+
+    def hexdigest(self) -> str:
+        lines = [self._head, *(f"{name} {digest.hexdigest()}" for name, digest in sorted(self._fields.items()))]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def root_attributes(dims: Dims, header: dict[str, Any], level: str) -> dict[str, Any]:
+    """Root attributes; what `header` says goes before our own, so that a recovered log keeps its provenance."""
+    if level not in LEVELS:
+        raise UserError(f"log level is {level!r}, expected one of {', '.join(LEVELS)}")
+    if len(header["beliefs"]) != dims.belief:
+        raise ValueError(f"found {len(header['beliefs'])} names of beliefs, expected {dims.belief}")
+    names = {"classes": CLASSES, "features": FEATURES, "actions": ACTIONS, "policies": POLICIES}
+    own = {"software": software_versions(), "git_revision": git_revision()} if "software" not in header else {}
+    given = {k: v for k, v in header.items() if k not in ("complete", "ended_because", "content_hash")}
+    fixed = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "level": level, "dims": dims._asdict()}
+    merged = names | own | given | fixed
+    for name in (*JSON_ATTRIBUTES, "scenario"):
+        merged[name] = merged[name] if isinstance(merged[name], str) else json.dumps(merged[name], sort_keys=True)
+    merged["scenario_sha256"] = sha256(merged["scenario"])
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in merged.items()}
+
+
+def sha256(text: str) -> str:
+    """Of UTF-8 text, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def create(path: Path, part: Path) -> h5py.File:
+    """A new file `part`, unless that or `path` exists."""
+    if path.exists():
+        raise UserError(f"{path} exists already and is never overwritten: choose another name or remove it")
+    if part.exists():
+        raise UserError(f"{part} is of a running or killed run: choose another name, or `fogsim log recover {path}`")
+    if not path.parent.is_dir():
+        raise UserError(f"folder {path.parent} does not exist: create it first (mkdir -p {path.parent})")
+    try:
+        return h5py.File(part, "x", libver="latest")
+    except OSError as error:
+        raise UserError(f"cannot write {part}: {one_line(error)}; choose another folder") from error
+
+
+def declare(file: h5py.File, fields: list[Column], dims: Dims, attributes: dict[str, Any]) -> dict[str, h5py.Dataset]:
+    """Create everything a log will ever hold and let readers in; returns the fields' datasets."""
+    for name, value in attributes.items():
+        file.attrs[name] = value
+    datasets = {c.name: _declare_column(file, c, dims) for c in fields}
+    _declare_cell(file, "committed", np.dtype(np.int64), "frames that may be trusted")
+    _declare_cell(file, "complete", np.dtype(np.uint8), "1 when the run went to its end")
+    _declare_cell(file, "ended_because", h5py.string_dtype("utf-8", REASON_BYTES), "why the run ended")
+    _declare_cell(file, "content_hash", h5py.string_dtype("ascii", 64), "sha256 of all but /timing")
+    file.swmr_mode = True  # from here on only rows and cells: HDF5 can declare nothing new
+    return datasets
+
+
+def _declare_column(file: h5py.File, column: Column, dims: Dims) -> h5py.Dataset:
+    shape, scan = column.shape(dims), column.name in SCAN_FIELDS
+    dataset = file.create_dataset(
+        dataset_path(column.name),
+        shape=(0, *shape),
+        maxshape=(None, *shape),
+        chunks=(1 if scan else ROWS, *shape),
+        dtype=column.dtype.newbyteorder("<"),
+        **({"compression": "gzip", "compression_opts": 1, "shuffle": True} if scan else {}),
+    )
+    _describe(dataset, column.unit, ["frame", *column.dims], column.description)
+    return dataset
+
+
+def _declare_cell(file: h5py.File, name: str, dtype: np.dtype, description: str) -> None:
+    # With a value, so that it has its place in the file now: a reader that came before the place was there errs.
+    _describe(file.create_dataset(name, data=np.zeros(1, dtype)), "", ["run"], description)
+
+
+def _describe(dataset: h5py.Dataset, unit: str, dims: list[str], description: str) -> None:
+    dataset.attrs["units"], dataset.attrs["dims"], dataset.attrs["description"] = unit, dims, description
+
+
+def as_row(column: Column, value: Any, dims: Dims) -> np.ndarray:
+    """A copy of a field's value in the log's dtype: lossless, or refused."""
+    given = np.asarray(value)
+    if given.shape != column.shape(dims):
+        raise ValueError(f"Frame.{column.name} has shape {given.shape}, expected {column.shape(dims)}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        row = given.astype(column.dtype)
+    if given.dtype != column.dtype and not np.array_equal(row, given, equal_nan=given.dtype.kind == "f"):
+        raise ValueError(f"Frame.{column.name} is {given.dtype} and does not fit {column.dtype}: convert it first")
+    return row
+
+
+def publish(part: Path, path: Path) -> None:
+    """Make sure the log is on disk, then give it its name."""
+    with part.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    if path.exists():
+        raise UserError(f"{path} appeared during the run and is never overwritten: the log stays in {part}")
+    part.rename(path)
+
+
+def fit(reason: str) -> str:
+    """As much of a text as the log has bytes for."""
+    return reason.encode()[:REASON_BYTES].decode(errors="ignore")
+
+
+def one_line(error: BaseException | None) -> str:
+    """The text of an error without its line breaks."""
+    return " ".join(str(error).split()) or "no further word"
+
+
+def find(path: Path) -> Path:
+    """The log at `path`, or else the ``.part`` beside it.
+
+    Raises
+    ------
+    UserError
+        If there is neither, with the nearest names in that folder.
+    """
+    if path.is_file():
+        return path
+    if part_of(path).is_file():
+        return part_of(path)
+    folder = path if path.is_dir() else path.parent
+    if not folder.is_dir():
+        raise UserError(f"no log {path}: folder {folder} does not exist; check the path")
+    logs = sorted(p.name for pattern in ("*.h5", "*.h5.part") for p in folder.glob(pattern))
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, expected one log in it" + _some(logs))
+    raise UserError(f"no log {path}" + _some(difflib.get_close_matches(path.name, logs, 3, 0.4) or logs))
+
+
+def _some(names: list[str]) -> str:
+    if not names:
+        return ": there is none in that folder; `fogsim run` writes one"
+    return ": did you mean " + ", ".join(names[:3]) + "?"
+
+
+def in_writing(path: Path) -> bool:
+    """Whether an HDF5 file is open for writing, or was when its writer was killed."""
+    return bool(_superblock(path)[0] & WRITING_FLAGS)
+
+
+def _superblock(path: Path) -> tuple[int, int]:
+    """Flags, and the size in bytes that the file has at least; both 0 for older kinds of HDF5 and other files."""
+    with path.open("rb") as stream:
+        start = stream.read(36)
+    known = len(start) == 36 and start[8] >= 3
+    return (start[11], int.from_bytes(start[28:36], "little")) if known else (0, 0)
+
+
+def open_log(path: Path) -> h5py.File:
+    """Open for reading; what a writer holds or left behind is opened as SWMR reader.
+
+    Raises
+    ------
+    UserError
+        If the file is empty, not HDF5, damaged, not ours, or of a later schema.
+    """
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty, expected a fogsim log: the run ended before its first frame; run it again")
+    try:
+        if not h5py.is_hdf5(path):
+            raise UserError(f"{path} is not HDF5, expected a fogsim log: name a file that `fogsim run` wrote")
+        _, expected = _superblock(path)  # asked first: the file of a running run grows
+        if (found := path.stat().st_size) < expected:  # a SWMR reader does not look, and waits for the rest for hours
+            raise OSError(f"{found} bytes of {expected}")
+        file = h5py.File(path, "r", swmr=True) if in_writing(path) else _open_finished(path)
+    except OSError as error:
+        raise damaged(path, error) from error
+    try:
+        _check_schema(path, file)
+    except UserError:
+        file.close()
+        raise
+    return file
+
+
+def _open_finished(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")  # a SWMR reader would retry a damaged file for hours
+    except OSError as error:
+        if "SWMR" not in str(error):
+            raise
+        return h5py.File(path, "r", swmr=True)  # someone in this process has followed it from when it was written
+
+
+def _check_schema(path: Path, file: h5py.File) -> None:
+    try:
+        found, version = file.attrs.get("schema"), file.attrs.get("schema_version")
+    except UNREADABLE as error:
+        raise damaged(path, error) from error
+    if found != SCHEMA or version is None:
+        raise UserError(f"{path} is HDF5 but not a fogsim log: name a file that `fogsim run` wrote")
+    if version > SCHEMA_VERSION:
+        raise UserError(f"{path} has log schema {version}, this fogsim reads up to {SCHEMA_VERSION}: update fogsim")
+
+
+def check_column(path: Path, file: h5py.File, column: Column, dims: Dims) -> None:
+    """Whether one field's dataset is as the schema says.
+
+    Raises
+    ------
+    UserError
+        If it is missing, or of another dtype or shape than the schema says.
+    """
+    dataset = file.get(dataset_path(column.name))
+    if not isinstance(dataset, h5py.Dataset):
+        raise UserError(f"{path} has no field {column.name!r}, it is of another version of fogsim: record it again")
+    found, expected = (dataset.dtype, dataset.shape[1:]), (column.dtype, column.shape(dims))
+    if found != expected:
+        raise UserError(f"{path}: {column.name!r} is {found}, expected {expected}: record it again")
+
+
+def absent(column: Column, dims: Dims) -> np.ndarray:
+    """What stands for a field that a log leaves out: NaN, or for integers nothing along the last axis."""
+    shape = column.shape(dims)
+    value = (
+        np.full(shape, np.nan, column.dtype) if column.dtype.kind == "f" else np.zeros((*shape[:-1], 0), column.dtype)
+    )
+    value.flags.writeable = False
+    return value
+
+
+def decode(name: str, value: Any) -> Any:
+    """A root attribute as plain Python."""
+    if name in JSON_ATTRIBUTES:
+        return json.loads(value)
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def damaged(path: Path, error: BaseException, where: str = "") -> UserError:
+    """The error of a file that HDF5 cannot read."""
+    return UserError(f"{path} is truncated or damaged{where} ({one_line(error)}): restore a copy or record it again")

@@ -1,0 +1,76 @@
+"""Perception, once per scan for all filters: scan -> features and masked scan of every candidate."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from filters.models.optics import EchoTable
+from filters.models.visibility import Visibility, update_visibility
+from filters.spec import EgoMotion, Features, Scan, Surfaces
+from fogsim.perception import features as measuring
+from fogsim.perception import tracks as tracking
+from fogsim.perception.segment import object_points
+
+CLUTTER_BEAMS = 400  # enough to know the fog to a percent or so
+
+
+class Perception(NamedTuple):
+    """What perception remembers between scans."""
+
+    tracks: tuple[tracking.Track, ...]
+    visibility: Visibility
+
+
+class Percept(NamedTuple):
+    """What it makes of one scan for one candidate: features, and the scan less beams of other candidates."""
+
+    features: Features
+    scan: Scan
+
+
+def predict(memory: Perception, motion: EgoMotion, dt: float) -> Perception:
+    """Carry every track over a step."""
+    return memory._replace(tracks=tuple(tracking.predict(t, motion, dt) for t in memory.tracks))
+
+
+def perceive(memory: Perception, scan: Scan, time: float, table: EchoTable) -> tuple[Perception, list[Percept]]:
+    """Segment, assign clusters to tracks, measure features."""
+    visibility = update_visibility(memory.visibility, table, *clutter(scan))[0]
+    points = object_points(scan)
+    groups = tracking.assign(list(memory.tracks), points)
+    tracks, percepts = [], []
+    for k, (track, group) in enumerate(zip(memory.tracks, groups, strict=True)):
+        own = points.take(group)
+        speed = 0.0
+        after = track
+        if len(group):
+            place = own.xyz[:, :2].mean(axis=0)
+            elapsed = time - track.seen_at
+            speed = float(np.hypot(*(place - track.seen)) / elapsed) if elapsed > 0.0 else 0.0
+            after = tracking.update(track, place, len(group), time)
+        others = [points.take(g) for j, g in enumerate(groups) if j != k]
+        measured = measuring.measure(scan, own, track.position, speed, visibility.mean, table)
+        tracks.append(after)
+        percepts.append(Percept(measured, mask(scan, others)))
+    return Perception(tuple(tracks), visibility), percepts
+
+
+def clutter(scan: Scan) -> tuple[np.ndarray, np.ndarray, Surfaces]:
+    """Every n-th beam whose background is far or absent: ranges, powers (beams, echoes) and background."""
+    free = np.flatnonzero(scan.background.range > 6.0)
+    free = free[:: max(1, len(free) // CLUTTER_BEAMS)]
+    echoes = scan.range.shape[-1]
+    background = Surfaces(*(a.ravel()[free] for a in scan.background))
+    return scan.range.reshape(-1, echoes)[free], scan.power.reshape(-1, echoes)[free], background
+
+
+def mask(scan: Scan, others: list) -> Scan:
+    """The scan less the beams that other tracks' clusters claim."""
+    if not any(len(p.range) for p in others):
+        return scan
+    scanned = scan.scanned.copy()
+    for points in others:
+        scanned[points.ring, points.column] = False
+    return scan._replace(scanned=scanned)

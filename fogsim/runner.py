@@ -1,0 +1,127 @@
+"""run(scenario, seed) -> Iterator[Frame]: the only loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import perf_counter
+
+import numpy as np
+
+from filters import known_filters
+from filters.models.optics import echo_table
+from filters.models.visibility import visibility_prior
+from filters.spec import EgoMotion, Gaussian, Pose, Prior, Scan
+from filters.streams import stream
+from fogsim.background import Background, background_of
+from fogsim.driving import PASSED, belief_names, choose
+from fogsim.errors import UserError, did_you_mean
+from fogsim.followers import Followers
+from fogsim.frame import MAX_TRACKS, POWER_UNIT, RANGE_UNIT, Dims, Frame
+from fogsim.perception import perceive as perceiving
+from fogsim.perception import tracks as tracking
+from fogsim.recording import frame_of
+from fogsim.scenario import Hazard, Scenario
+from fogsim.sensors import lidar as lidars
+from fogsim.sensors import odometry
+from fogsim.world import ego as car
+from fogsim.world import world as worlds
+
+STILL = 0.5  # s at rest after which a run ends
+
+
+def run(scenario: Scenario, seed: int) -> Iterator[Frame]:
+    """Drive one encounter and yield its frames.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    seed : int
+        With the scenario it determines every frame but the wall times.
+
+    Raises
+    ------
+    UserError
+        If the scenario names an unknown filter or cannot run.
+    """
+    check(scenario)
+    table, background = echo_table(scenario.lidar.optics), background_of(scenario)
+    priors = [prior_of(scenario, h) for h in scenario.hazards]
+    followers = Followers(scenario, priors, seed)
+    fog = visibility_prior(scenario.fog.visibility, scenario.fog.spread)
+    memory = perceiving.Perception(tuple(tracking.start(p.position) for p in priors), fog)
+    world = worlds.start(scenario, seed)
+    pose = car.front(scenario.ego, world.ego)
+    motion = EgoMotion(np.zeros(3), np.zeros((3, 3)), Pose(0.0, 0.0, scenario.lidar.height, 0.0))
+    opened, still = False, 0.0
+    for tick in range(round(scenario.duration / scenario.dt)):
+        if tick:
+            before, pose = pose, car.front(scenario.ego, world.ego)
+            motion = odometry.measure(before, pose, motion.pose, scenario.odometry, stream(seed, "odometry", tick))
+            memory = perceiving.predict(memory, motion, scenario.dt)
+        returns, scan = sweep(world, pose, motion.pose, scenario, background, stream(seed, "lidar", tick))
+        clock = perf_counter()
+        memory, percepts = perceiving.perceive(memory, scan, world.time, table)
+        perceived = perf_counter()
+        followers.step(percepts, motion if tick else None, scenario.dt, world.time)
+        fused = perf_counter()
+        beliefs = followers.beliefs()
+        choice = choose(beliefs, memory.tracks, motion, scenario, opened)
+        rest = perceived - clock + perf_counter() - fused
+        yield frame_of(world, pose, motion.pose, scenario, returns, percepts, followers, beliefs, choice, opened, rest)
+        opened |= choice.open
+        still = still + scenario.dt if world.ego.speed < 0.05 else 0.0
+        if still >= STILL or worlds.collided(world, scenario) or worlds.farthest_left(world, scenario) < -PASSED:
+            break
+        world = worlds.step(world, choice.action, scenario, stream(seed, "motion", tick))
+
+
+def check(scenario: Scenario) -> None:
+    """Refuse what could not run, naming the remedy."""
+    known = list(known_filters())
+    for name in scenario.filters:
+        if name not in known:
+            raise UserError(f"unknown filter {name!r}: {did_you_mean(name, known)}")
+    if len(set(scenario.filters)) < len(scenario.filters):
+        raise UserError(f"filters {','.join(scenario.filters)} name one twice, expected each once")
+    if not 1 <= len(scenario.hazards) <= MAX_TRACKS:
+        raise UserError(f"found {len(scenario.hazards)} hazards, expected 1 to {MAX_TRACKS}")
+    driver, beliefs = scenario.driver, belief_names(scenario)
+    if driver.policy != "open_loop" and driver.belief not in beliefs:
+        raise UserError(f"driver.belief {driver.belief!r}: {did_you_mean(driver.belief, list(beliefs))}")
+
+
+def dims_of(scenario: Scenario) -> Dims:
+    """The axes of a scenario's frames."""
+    echoes = 1 if scenario.lidar.optics.mode == "strongest" else 3
+    return Dims(scenario.lidar.rings, scenario.lidar.columns, echoes, len(belief_names(scenario)))
+
+
+def prior_of(scenario: Scenario, hazard: Hazard) -> Prior:
+    """What filters are told of a hazard before it is seen."""
+    p = hazard.barrier_probability
+    place = Gaussian(np.array([hazard.x, hazard.y]), np.diag([hazard.x_spread**2, hazard.y_spread**2]))
+    return Prior(np.log([1.0 - p, p]), place, scenario.fog.visibility, scenario.fog.spread)
+
+
+def sweep(
+    world: worlds.World,
+    pose: np.ndarray,
+    estimate: Pose,
+    scenario: Scenario,
+    background: Background,
+    rng: np.random.Generator,
+) -> tuple[lidars.Returns, Scan]:
+    """The true lidar's returns, and the scan as filters get it: at the estimated pose, beside the known map there."""
+    true_pose = Pose(float(pose[0]), float(pose[1]), scenario.lidar.height, float(pose[2]))
+    solids = worlds.solids_of(world, scenario)
+    returns = lidars.scan(solids, background(true_pose), true_pose, world.visibility, scenario.lidar, rng)
+    elevation, azimuth = lidars.grid(scenario.lidar)
+    return returns, Scan(
+        elevation,
+        azimuth,
+        estimate,
+        returns.range * RANGE_UNIT,
+        returns.power * POWER_UNIT,
+        np.ones(returns.range.shape[:2], bool),
+        background(estimate),
+    )

@@ -1,0 +1,228 @@
+"""One log, one encounter: what a score needs of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from filters.spec import BARRIER, CLASSES, Array
+from fogsim.errors import UserError
+from fogsim.frame import ACTIONS
+from fogsim.scoring.metrics import entropy
+
+RANGES = (20, 15, 10)  # m of distance left at which beliefs are scored, whatever they think
+MOMENTS = ("decision", *(f"{r} m" for r in RANGES), "first echo")
+NO_ACTION = -1
+PROCEED, SLOW, CHANGE_LANE, BRAKE = range(len(ACTIONS))
+
+
+class Log(Protocol):
+    """What is read of a `fogsim.log.Replay`."""
+
+    @property
+    def scenario(self) -> dict[str, Any]: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def beliefs(self) -> Sequence[str]: ...
+
+    @property
+    def complete(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def column(self, name: str) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Encounter:
+    """One seeded approach, as scored. Candidate 0 is the object whose class is scored.
+
+    Parameters
+    ----------
+    setting : str
+        Hash of the scenario without its name, driver and filters: what with the seed makes two encounters the same.
+    driver : str
+        "belief, policy" of who drove.
+    complete : bool
+        False for a killed or running log: its outcome is not known, unless it collided.
+    truth : int
+        Index into CLASSES.
+    in_path : bool
+        A barrier overlaps the path that ego would sweep in its own lane.
+    log_probs : array (moments, beliefs, classes)
+        At `MOMENTS`; NaN where the log did not reach one.
+    shadow_action : array (beliefs, policies)
+        What each belief under each policy would do at the decision point; `NO_ACTION` where it was not reached.
+    loss : array (actions, 2)
+        When the path is clear, and when a barrier is in it.
+    collided, impact_speed, actions
+        What came of it: the collision, its speed (m/s, NaN without), and which actions the driver took (bools).
+    approach_speed : float
+        The highest of the log, m/s.
+    distance_left : float
+        From ego's front to the object at the end, m; negative once passed.
+    """
+
+    name: str
+    seed: int
+    setting: str
+    driver: str
+    complete: bool
+    frames: int
+    beliefs: tuple[str, ...]
+    truth: int
+    in_path: bool
+    log_probs: Array
+    shadow_action: np.ndarray
+    loss: Array
+    collided: bool
+    impact_speed: float
+    actions: tuple[bool, ...]
+    approach_speed: float
+    distance_left: float
+
+    @property
+    def p_barrier(self) -> Array:
+        """P(barrier), (moments, beliefs)."""
+        return np.exp(self.log_probs[..., BARRIER])
+
+    @property
+    def entropy(self) -> Array:
+        """Entropy of the belief, nats, (moments, beliefs)."""
+        return entropy(self.p_barrier)
+
+    @property
+    def shadow_cost(self) -> Array:
+        """Loss of each shadow action under the truth, (beliefs, policies); NaN where there was none."""
+        cost = self.loss[self.shadow_action, int(self.in_path)]
+        return np.where(self.shadow_action == NO_ACTION, np.nan, cost)
+
+    @property
+    def shadow_collision(self) -> Array:
+        """1 where the shadow action would have gone on into a barrier (proceed or slow), else 0; NaN without one."""
+        hit = np.isin(self.shadow_action, (PROCEED, SLOW)) & self.in_path
+        return np.where(self.shadow_action == NO_ACTION, np.nan, hit)
+
+    @property
+    def needless_brake(self) -> Array:
+        """1 where the shadow action would have braked for nothing in the path, else 0; NaN without one."""
+        needless = (self.shadow_action == BRAKE) & (not self.in_path)
+        return np.where(self.shadow_action == NO_ACTION, np.nan, needless)
+
+    @property
+    def known_outcome(self) -> bool:
+        """Whether the log tells how it ended."""
+        return self.complete or self.collided
+
+    @property
+    def strongest_action(self) -> int:
+        """The action of those taken that costs most when the path is clear."""
+        return max((a for a, taken in enumerate(self.actions) if taken), key=lambda a: float(self.loss[a, 0]))
+
+    @property
+    def braked_needlessly(self) -> bool:
+        """The driver braked and there was no barrier in the path."""
+        return self.actions[BRAKE] and not self.in_path
+
+    @property
+    def realised_cost(self) -> float:
+        """What the driver's encounter cost: its manoeuvre, and its collision if there was one; NaN if not known.
+
+        The manoeuvre costs, with a barrier in the path, L[brake, barrier] if it braked, else L[change_lane, barrier]
+        if it changed lane; otherwise, and without one, L[a, clear] of the strongest action a it took. A collision at
+        speed v adds L[proceed, barrier] min(1, (v / approach speed)²): its share of the energy of not slowing at all.
+        """
+        if not self.known_outcome:
+            return float("nan")
+        evasive = next((a for a in (BRAKE, CHANGE_LANE) if self.actions[a]), None)
+        dodged = self.in_path and evasive is not None
+        manoeuvre = self.loss[evasive, 1] if dodged else self.loss[self.strongest_action, 0]
+        if not self.collided:
+            return float(manoeuvre)
+        return float(manoeuvre + self.loss[PROCEED, 1] * min(1.0, (self.impact_speed / self.approach_speed) ** 2))
+
+
+def encounter(replay: Log, name: str = "") -> Encounter:
+    """Read what is scored from one log; a killed one is read up to its last committed frame.
+
+    Raises
+    ------
+    UserError
+        If the log has no frame, or no object in its first track.
+    """
+    if not len(replay):
+        raise UserError(f"{name or 'log'} has no frame, expected at least one: the run ended before it began")
+    classes = replay.column("truth_class")
+    if not (classes[:, 0] >= 0).any():
+        raise UserError(f"{name or 'log'} has no object in its first track, nothing to score: set scenario.hazards")
+    scenario, speed, collided = replay.scenario, replay.column("ego_speed"), replay.column("collided")
+    at = moments(replay)
+    return Encounter(
+        name=name,
+        seed=int(replay.seed),
+        setting=setting_hash(scenario),
+        driver=f"{scenario['driver']['belief']}, {scenario['driver']['policy']}",
+        complete=bool(replay.complete),
+        frames=len(classes),
+        beliefs=tuple(replay.beliefs),
+        truth=int(classes[classes[:, 0] >= 0, 0][0]),
+        in_path=barrier_in_path(replay, scenario["ego"]["width"]),
+        log_probs=_at_moments(replay, at),
+        shadow_action=_shadow(replay, at[0]),
+        loss=np.array([scenario["loss"][action] for action in ACTIONS]),
+        collided=bool(collided.any()),
+        impact_speed=float(speed[np.argmax(collided)]) if collided.any() else float("nan"),
+        actions=tuple(bool(x) for x in np.isin(range(len(ACTIONS)), replay.column("action"))),
+        approach_speed=float(speed.max()),
+        distance_left=float(replay.column("distance_left")[-1, 0]),
+    )
+
+
+def setting_hash(scenario: dict[str, Any]) -> str:
+    """Hash of what fixes the world: the scenario without its name, driver and filters."""
+    world = {key: value for key, value in scenario.items() if key not in ("name", "driver", "filters")}
+    return hashlib.sha256(json.dumps(world, sort_keys=True).encode()).hexdigest()
+
+
+def moments(replay: Log) -> tuple[int | None, ...]:
+    """Indices of the frames at `MOMENTS`, None where the log did not reach one.
+
+    A range is reached in the first frame with no more than it left; a log that starts nearer never reached it.
+    """
+    left = replay.column("distance_left")[:, 0]
+    reached = [np.flatnonzero(replay.column("at_decision_point"))]
+    reached += [np.flatnonzero(left <= r) if left[0] >= r else np.empty(0, int) for r in RANGES]
+    reached += [np.flatnonzero(replay.column("object_echoes")[:, 0] > 0)]
+    return tuple(int(found[0]) if found.size else None for found in reached)
+
+
+def _at_moments(replay: Log, at: tuple[int | None, ...]) -> Array:
+    log_probs = replay.column("log_probs")[:, :, 0]
+    never = np.full(log_probs.shape[1:], np.nan)
+    return np.array([never if i is None else log_probs[i] for i in at]).reshape(len(at), -1, len(CLASSES))
+
+
+def _shadow(replay: Log, decision: int | None) -> np.ndarray:
+    actions = replay.column("shadow_action").astype(int)
+    return np.full(actions.shape[1:], NO_ACTION) if decision is None else actions[decision]
+
+
+def barrier_in_path(replay: Log, ego_width: float) -> bool:
+    """Whether a barrier overlaps |y| < ego_width / 2: what ego sweeps when it keeps its lane, centred on y = 0.
+
+    The barrier's half extent across the road is (length |sin yaw| + width |cos yaw|) / 2.
+    """
+    classes = replay.column("truth_class")
+    frame, track = np.nonzero(classes == BARRIER)
+    y = replay.column("truth_position")[frame, track, 1]
+    size, yaw = replay.column("truth_size")[frame, track], replay.column("truth_yaw")[frame, track]
+    half = 0.5 * (size[:, 0] * np.abs(np.sin(yaw)) + size[:, 1] * np.abs(np.cos(yaw)))
+    return bool((np.abs(y) - half < 0.5 * ego_width).any())

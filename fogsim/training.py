@@ -1,0 +1,218 @@
+"""Train the parts that are learned: simulate encounters, fit, temper on held-out ones, save."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from filters.spec import CLASSES, FEATURES, Array
+from filters.streams import stream
+from filters.tempering import fit_tempering, fused, log_loss, totals
+from filters.trained import save
+from fogsim.errors import UserError
+from fogsim.scenario import Driver, Scenario
+
+What = Literal["classifier", "kernel"]
+VISIBILITIES = (15.0, 90.0)  # m, weather reports to train under
+SPEEDS = (3.0, 9.0)  # m/s: from a car that creeps to a full approach
+WORKERS = 2
+FEWEST = 40  # encounters: fewer leave next to nothing to hold out
+HELD_OUT = 0.25
+PAIRS = 600
+RANGES = (20.0, 15.0, 10.0)  # m, at which the summary scores
+EVEN = np.full(len(CLASSES), -np.log(len(CLASSES)))
+
+
+class Looks(NamedTuple):
+    """Frames of one candidate each, as arrays (n, ...) in the order of encounters and time."""
+
+    encounter: Array
+    features: Array
+    label: Array
+    distance: Array
+    visibility: Array
+    weight: Array
+
+    def take(self, which: np.ndarray) -> Looks:
+        """The frames at an index or mask."""
+        return Looks(*(a[which] for a in self))
+
+    @property
+    def detected(self) -> Array:
+        """1 where perception saw the candidate, else 0: (n,)."""
+        return (self.features[:, FEATURES.index("detected")] > 0.5).astype(int)
+
+
+def train(what: What, encounters: int, out: Path, seed: int, scenario: Scenario | None = None) -> dict[str, float]:
+    """Train the network or draw the kernel's pairs, fit the tempering on held-out encounters, save both.
+
+    Parameters
+    ----------
+    what : {"classifier", "kernel"}
+        The Bayesian network or the pairs of the kernel Bayes filter.
+    encounters : int
+        To simulate, under weather reports of 15 to 90 m and speeds of 3 to 9 m/s.
+    out : Path
+        Checkpoint to write; must not exist.
+    seed : int
+        Determines everything, on one machine.
+    scenario : Scenario, optional
+        What to vary; the default encounter if none.
+
+    Returns
+    -------
+    dict
+        Held-out log loss of the fused belief in nats, by distance.
+
+    Raises
+    ------
+    UserError
+        If the file exists or cannot be made, or the numbers are out of range.
+    """
+    check(what, encounters, out, seed)
+    scenario = scenario or Scenario()
+    steps = track(collect(scenario, encounters, seed), f"simulate {encounters} encounters", total=encounters)
+    looks = Looks(*(np.concatenate(parts) for parts in zip(*steps, strict=True)))
+    held = np.isin(looks.encounter, stream(seed, "held out").permutation(encounters)[: round(HELD_OUT * encounters)])
+    with Console(stderr=True).status(f"fit the {what}"):
+        fit = fit_classifier if what == "classifier" else fit_kernel
+        tensors, evidence = fit(looks.take(~held), looks.take(held), seed)
+        tensors["tau"], scores = temper(evidence, looks.take(held))
+    command = f"fogsim train {what} --encounters {encounters} --seed {seed} --out {out.name}"
+    kind = "bnn" if what == "classifier" else "kernel_bayes"
+    header = {"kind": kind, "command": command, "seed": seed, "encounters": encounters, "scenario": scenario.hash}
+    save(out, tensors, header | {"held_out_log_loss": scores, "shapes": {k: list(v.shape) for k, v in tensors.items()}})
+    show(what, scores, tensors["tau"])
+    return scores
+
+
+def check(what: str, encounters: int, out: Path, seed: int) -> None:
+    """Refuse what could not end well before the minutes are spent."""
+    if what not in ("classifier", "kernel"):
+        raise UserError(f"cannot train {what!r}, expected classifier or kernel")
+    if encounters < FEWEST:
+        raise UserError(f"found {encounters} encounters, expected at least {FEWEST}; 600 make a good checkpoint")
+    if seed < 0:
+        raise UserError(f"seed is {seed}, expected 0 or more")
+    for path in (out, out.with_suffix(".json")):
+        if path.exists():
+            raise UserError(f"{path} exists and is not overwritten; name another file or remove it first")
+    if out.suffix != ".safetensors" or not out.parent.is_dir():
+        raise UserError(f"cannot write {out}, expected a name ending in .safetensors in a folder that exists")
+
+
+def vary(scenario: Scenario, seed: int, encounter: int) -> Scenario:
+    """The scenario of one training encounter: own weather, speed and coin toss, nobody believes, nobody brakes."""
+    rng = stream(seed, "training", encounter)
+    report = float(np.exp(rng.uniform(*np.log(VISIBILITIES))))
+    speed = float(rng.uniform(*SPEEDS))
+    return dataclasses.replace(
+        scenario,
+        filters=(),
+        driver=Driver(policy="open_loop"),
+        hazards=(dataclasses.replace(scenario.hazards[0], kind="draw", barrier_probability=0.5),),
+        fog=dataclasses.replace(scenario.fog, visibility=report),
+        ego=dataclasses.replace(scenario.ego, speed=(speed, speed)),
+    )
+
+
+def simulate(scenario: Scenario, seed: int, encounter: int) -> Looks:
+    """Frames of one encounter, its first candidate, up to the car's front.
+
+    A frame weighs the metres driven since the last: a creeping car's many frames show no more than a
+    fast one's few.
+    """
+    from fogsim.runner import run
+
+    run_seed = int(stream(seed, "training run", encounter).integers(2**31))
+    frames = [f for f in run(vary(scenario, seed, encounter), run_seed) if f.distance_left[0] > 0.0]
+    n = len(frames)
+    distance = np.array([f.distance_left[0] for f in frames])
+    return Looks(
+        encounter=np.full(n, encounter),
+        features=np.array([f.features[0] for f in frames], np.float64),
+        label=np.array([f.truth_class[0] for f in frames]).astype(int),
+        distance=distance,
+        visibility=np.array([f.visibility for f in frames]),
+        weight=np.full(n, (distance.max() - distance.min()) / n),
+    )
+
+
+def collect(scenario: Scenario, encounters: int, seed: int) -> Iterator[Looks]:
+    """Simulate encounters in `WORKERS` processes, in order."""
+    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
+        n = range(encounters)
+        yield from pool.map(simulate, [scenario] * encounters, [seed] * encounters, n, chunksize=4)
+
+
+def fit_classifier(looks: Looks, held: Looks, seed: int) -> tuple[dict[str, Array], Array]:
+    """Tensors of the network, and its evidence (n, S, K) in the held-out frames."""
+    from filters import bnn
+    from filters.posterior.svi import fit
+
+    tensors = fit(looks.features, looks.label, looks.weight, seed)
+    return tensors, bnn.evidence(bnn.Network(**tensors, tau=np.ones(2)), held.features)
+
+
+def fit_kernel(looks: Looks, held: Looks, seed: int) -> tuple[dict[str, Array], Array]:
+    """Tensors of the pairs, and the rule's evidence (n, 1, K) in the held-out frames."""
+    from filters import kernel_bayes
+
+    drawn = looks.take(draw_pairs(looks, stream(seed, "pairs")))
+    tensors = {
+        "latents": np.stack([drawn.distance, np.log(drawn.visibility)], axis=1),
+        "features": drawn.features,
+        "labels": drawn.label.astype(float),
+        "mean": looks.features.mean(axis=0),
+        "deviation": looks.features.std(axis=0) + 1e-3,
+    }
+    sample = kernel_bayes.build(**tensors, tau=np.ones(2))
+    return tensors, np.array([kernel_bayes.evidence(sample, values)[0] for values in held.features])[:, None]
+
+
+def draw_pairs(looks: Looks, rng: np.random.Generator) -> np.ndarray:
+    """Indices of `PAIRS` frames, as many of each class, spread evenly over distance, encounters used in turn."""
+    chosen: list[int] = []
+    for label in range(len(CLASSES)):
+        encounters = rng.permutation(np.unique(looks.encounter[looks.label == label]))
+        goals = rng.permutation(np.linspace(looks.distance.min(), looks.distance.max(), PAIRS // len(CLASSES)))
+        for encounter, goal in zip(np.resize(encounters, len(goals)), goals, strict=True):
+            rows = np.flatnonzero(looks.encounter == encounter)
+            chosen.append(int(rows[np.argmin(np.abs(looks.distance[rows] - goal))]))
+    return np.array(chosen)
+
+
+def temper(evidence: Array, held: Looks) -> tuple[Array, dict[str, float]]:
+    """Tau fitted on all held-out encounters; the scores by distance under each half's tau on the other half."""
+    sums = totals(evidence, held.detected, held.encounter)
+    half = held.encounter % 2 == 0
+    log_probs = np.empty((len(held.label), len(CLASSES)))
+    for part in (half, ~half):
+        tau = fit_tempering(sums[:, ~part], held.label[~part], held.weight[~part], EVEN)
+        log_probs[part] = fused(tau, sums[:, part], EVEN)
+    loss = log_loss(log_probs, held.label)
+    scores = {"all": float(np.average(loss, weights=held.weight))}
+    for at in RANGES:
+        near = np.abs(held.distance - at) < 1.0
+        scores[f"{at:g} m"] = float(np.average(loss[near], weights=held.weight[near]))
+    return fit_tempering(sums, held.label, held.weight, EVEN), scores
+
+
+def show(what: str, scores: dict[str, float], tau: Array) -> None:
+    """Print the held-out log loss by distance."""
+    table = Table(title=f"{what}: held-out log loss in nats (a coin: {np.log(2.0):.3f})")
+    for name in scores:
+        table.add_column(name, justify="right")
+    table.add_row(*(f"{value:.3f}" for value in scores.values()))
+    console: Any = Console()
+    console.print(table)
+    console.print(f"tempering: {tau[0]:.3f} unseen, {tau[1]:.3f} seen")

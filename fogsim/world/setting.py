@@ -1,0 +1,112 @@
+"""What the world is told: fog, road, ego, hazards and the priors their shapes and motion are drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from filters.models.motion import BagMotion
+from filters.models.shapes import BagPrior, BarrierPrior
+from fogsim.errors import UserError
+
+
+@dataclass(frozen=True)
+class Fog:
+    """Homogeneous fog. The truth is drawn lognormal about the weather report, which the filters are told.
+
+    Parameters
+    ----------
+    visibility : float
+        The report: median meteorological optical range, m.
+    spread : float
+        Log-standard deviation of the truth about it; 0 makes the report exact.
+    """
+
+    visibility: float = 25.0
+    spread: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not self.visibility > 0.0:
+            raise UserError(f"fog.visibility is {self.visibility} m, expected > 0; clear air is about 10000")
+        if not self.spread >= 0.0:
+            raise UserError(f"fog.spread is {self.spread}, expected >= 0")
+
+
+@dataclass(frozen=True)
+class Hazard:
+    """A shape ahead, announced with an uncertain place. The filters are told all of this but `kind`'s outcome.
+
+    Parameters
+    ----------
+    kind : {"draw", "bag", "barrier"}
+        "draw" tosses a coin of `barrier_probability`.
+    x, y : float
+        Announced place, m ahead of ego's start and left of the own lane's centre.
+    x_spread, y_spread : float
+        Standard deviations of the truth about it, m.
+    """
+
+    kind: str = "draw"
+    barrier_probability: float = 0.5
+    x: float = 32.0
+    x_spread: float = 1.5
+    y: float = -0.6
+    y_spread: float = 0.6
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("draw", "bag", "barrier"):
+            raise UserError(f"hazard kind is {self.kind!r}, expected draw, bag or barrier")
+        if not 0.0 < self.barrier_probability < 1.0:
+            raise UserError(f"barrier_probability is {self.barrier_probability}, expected between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Ego:
+    """Speed is drawn uniformly from `speed` (m/s); the rest is physics of the car on a wet road.
+
+    Parameters
+    ----------
+    reaction : float
+        Time from a decision to the brakes, s.
+    deceleration : float
+        Of full braking, m/s².
+    margin : float
+        Distance to keep when stopped, m.
+    slow_factor : float
+        `slow` drives at this share of the approach speed; its square is the share of impact energy left.
+    """
+
+    speed: tuple[float, float] = (6.0, 9.0)
+    reaction: float = 0.6
+    deceleration: float = 4.0
+    margin: float = 1.5
+    slow_factor: float = 0.63
+    width: float = 1.9
+    length: float = 4.4
+    wheelbase: float = 2.7
+
+
+@dataclass(frozen=True)
+class Road:
+    """Own lane centred on y = 0, the next lane to its left, kerb and verge to its right."""
+
+    lane_width: float = 3.5
+    kerb_y: float = -2.2
+    next_lane_gap: float = 200.0  # m ahead before a parked car closes the next lane
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The world's part of a `Scenario`."""
+
+    fog: Fog = field(default_factory=Fog)
+    hazards: tuple[Hazard, ...] = (Hazard(),)
+    barrier: BarrierPrior = field(default_factory=BarrierPrior)
+    bag: BagPrior = field(default_factory=BagPrior)
+    motion: BagMotion = field(default_factory=BagMotion)
+    road: Road = field(default_factory=Road)
+    ego: Ego = field(default_factory=Ego)
+    dt: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.dt <= 1.0:
+            raise UserError(f"dt is {self.dt} s, expected above 0 and at most 1")

@@ -1,0 +1,50 @@
+"""The known map: what stands on the street whatever the encounter."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE, BOX, Solids
+from fogsim.world.setting import Road
+
+ASPHALT, CONCRETE, STEEL, LEAVES, PAINT = 0.12, 0.3, 0.4, 0.25, 0.3  # reflectances at 905 nm
+
+
+def boxes(rows: list[tuple[float, ...]]) -> Solids:
+    """Solid boxes from rows (x, y, z, length, width, height, reflectance), z of the lower face."""
+    table = np.array(rows, dtype=float)
+    x, y, z, length, width, height, reflectance = table.T
+    n = len(table)
+    return Solids(
+        kind=np.full(n, float(BOX)),
+        x=x,
+        y=y,
+        z=z + 0.5 * height,
+        hx=0.5 * length,
+        hy=0.5 * width,
+        hz=0.5 * height,
+        yaw=np.zeros(n),
+        reflectance=reflectance,
+        fill=np.ones(n),
+        roughness=np.full(n, BACKGROUND_ROUGHNESS),
+        texture=np.full(n, BACKGROUND_TEXTURE),
+    )
+
+
+def road_map(road: Road) -> Solids:
+    """Kerb, lamp posts and a hedge on the right, a wall on the left, a parked car where the next lane ends."""
+    lamps = [(x, road.kerb_y - 1.2, 0.0, 0.16, 0.16, 5.0, STEEL) for x in (6.0, 31.0, 56.0)]
+    return boxes(
+        [
+            (70.0, road.kerb_y - 0.1, 0.0, 180.0, 0.2, 0.12, CONCRETE),
+            (40.0, road.kerb_y - 4.0, 0.0, 60.0, 0.8, 1.1, LEAVES),
+            (60.0, road.lane_width * 1.5 + 2.5, 0.0, 120.0, 0.3, 2.2, CONCRETE),
+            (road.next_lane_gap + 2.1, road.lane_width, 0.0, 4.2, 1.8, 1.5, PAINT),
+            *lamps,
+        ]
+    )
+
+
+def join(*parts: Solids) -> Solids:
+    """All solids of several sets, in order."""
+    return Solids(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -1,0 +1,112 @@
+"""Rates of the two hot kernels beside a NumPy peer of the same mathematics, timed in turns in this process.
+
+python tests/bench/kernels.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+
+import numba
+import numpy as np
+import numpy_peers
+from frame_time import stay_on_one_core
+
+from filters.models import lidar_echo, object_echo
+from filters.models.optics import echo_table
+from filters.models.visibility import update_visibility, visibility_prior
+from filters.particle import ParticleFilter
+from filters.spec import BAG, BARRIER, CLASSES, Pose, Scan
+from filters.streams import stream
+from fogsim.background import background_of
+from fogsim.followers import model_of
+from fogsim.runner import prior_of, sweep
+from fogsim.scenario import Hazard, Scenario
+from fogsim.world import ego, world
+
+ROUNDS = 15
+BEAMS = 9600
+TABLE = echo_table(Scenario().lidar.optics)
+
+
+def best_times(ours: Callable[[], object], peer: Callable[[], object]) -> tuple[float, float]:
+    """Shortest wall time of each, s, after a warm-up; in turns, so that a busy machine slows both."""
+    seconds: list[list[float]] = [[], []]
+    for _ in range(ROUNDS + 1):
+        for times, work in zip(seconds, (ours, peer), strict=True):
+            clock = perf_counter()
+            work()
+            times.append(perf_counter() - clock)
+    return min(seconds[0][1:]), min(seconds[1][1:])
+
+
+def beams_of(rng: np.random.Generator) -> lidar_echo.BeamSurfaces:
+    """Beams with two surfaces each, the nearer one porous."""
+    shape = (BEAMS, 2)
+    near_to_far = np.sort(rng.uniform(3.0, 60.0, shape), axis=1)
+    fill = np.stack([rng.uniform(0.6, 0.98, BEAMS), np.ones(BEAMS)], axis=1)
+    return lidar_echo.BeamSurfaces(
+        near_to_far,
+        rng.uniform(0.1, 1.0, shape),
+        rng.uniform(0.1, 0.6, shape),
+        fill,
+        np.full(shape, 0.03),
+        np.full(shape, 0.15),
+        np.tile(np.arange(2), (BEAMS, 1)),
+    )
+
+
+def sampling() -> None:
+    """Beams per second of `sample_scan`."""
+    surfaces, alpha = beams_of(stream(0, "beams")), float(np.log(20.0) / 25.0)
+    rngs = stream(0, "ours"), stream(0, "peer")
+    drawn = [lidar_echo.sample_scan(TABLE, alpha, surfaces, rngs[0])[2].ravel() for _ in range(20)]
+    peers = [numpy_peers.sample_scan(TABLE, alpha, surfaces, rngs[1])[2] for _ in range(20)]
+    counts = np.array([np.bincount(np.concatenate(labels), minlength=5) for labels in (drawn, peers)])
+    apart = np.abs(counts[0] - counts[1]) / np.sqrt(counts.sum(axis=0) + 1.0)
+    assert (apart < 5.0).all(), f"not the same law: {counts}"
+    ours, peer = best_times(
+        lambda: lidar_echo.sample_scan(TABLE, alpha, surfaces, rngs[0]),
+        lambda: numpy_peers.sample_scan(TABLE, alpha, surfaces, rngs[1]),
+    )
+    show("sample_scan, M beams/s", BEAMS / 1e6, ours, peer)
+
+
+def scan_of(scenario: Scenario, seed: int) -> Scan:
+    """The first scan of a run."""
+    start = world.start(scenario, seed)
+    pose = ego.front(scenario.ego, start.ego)
+    estimate = Pose(pose[0], pose[1], scenario.lidar.height, pose[2])
+    return sweep(start, pose, estimate, scenario, background_of(scenario), stream(seed, "lidar"))[1]
+
+
+def weighing(klass: int) -> None:
+    """Particle-beam evaluations per second of `object_log_ratios`: pairs of a particle and a beam that meets it."""
+    scenario = Scenario(hazards=(Hazard(kind=CLASSES[klass], x=12.0, x_spread=0.5, y=0.0, y_spread=0.3),))
+    scan, followed = scan_of(scenario, 3), ParticleFilter(model_of(scenario))
+    cloud = followed.draw(klass, prior_of(scenario, scenario.hazards[0]), stream(0, "cloud", klass))
+    window = object_echo.window_of(scan, cloud.position, followed.body)
+    report = visibility_prior(scenario.fog.visibility, scenario.fog.spread)
+    fog, clutter = update_visibility(report, TABLE, *window.beams())
+    log_visibility, solids = fog.mean + fog.deviation * cloud.fog, followed.solids(klass, cloud)
+    given = (TABLE, solids, log_visibility, window, clutter.nodes, object_echo.clutter_table(window, clutter))
+    expected, pairs = numpy_peers.object_log_ratios(*given)
+    np.testing.assert_allclose(object_echo.object_log_ratios(*given), expected, rtol=1e-4, atol=1e-3)
+    ours, peer = best_times(
+        lambda: object_echo.object_log_ratios(*given), lambda: numpy_peers.object_log_ratios(*given)
+    )
+    show(f"object_log_ratios, {CLASSES[klass]}, M pairs/s", pairs / 1e6, ours, peer)
+
+
+def show(name: str, millions: float, ours: float, peer: float) -> None:
+    """One line: our rate, the peer's, their ratio."""
+    print(f"{name:44}{millions / ours:10.2f}{millions / peer:10.2f}{peer / ours:9.1f} x")
+
+
+if __name__ == "__main__":
+    print(f"kernels, {stay_on_one_core()}, best of {ROUNDS}; numba {numba.__version__}, NumPy {np.__version__}")
+    print(f"{'':44}{'ours':>10}{'NumPy':>10}{'ratio':>11}")
+    sampling()
+    weighing(BARRIER)
+    weighing(BAG)

@@ -1,0 +1,240 @@
+"""Slow twins of the compiled kernels: NumPy and SciPy, written from the equations, numba nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import permutations
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+from scipy import integrate, optimize, stats
+
+from filters.models.optics import POWER_CEILING, Optics
+
+C = 299_792_458.0
+
+
+# Optics
+
+
+def received(optics: Optics, alpha: float, at: float) -> float:
+    """I(R) in s/m²: ∫_0^{2 tau} sin²(pi t / 2 tau) exp(-2 alpha r) xi(r)/r² dt, r = R - ct/2, by adaptive quadrature."""
+    near, full = optics.overlap
+    length = C * optics.pulse
+    if at <= near:
+        return 0.0
+
+    def integrand(u: float) -> float:  # t = 2 tau u
+        r = at - length * u
+        overlap = min((r - near) / (full - near), 1.0)
+        return np.sin(np.pi * u) ** 2 * np.exp(-2.0 * alpha * r) * overlap / r**2
+
+    last = min((at - near) / length, 1.0)
+    kinks = [u for u in [(at - full) / length] if 0.0 < u < last]
+    value, _ = integrate.quad(integrand, 0.0, last, points=kinks or None, epsabs=0.0, epsrel=1e-8, limit=200)
+    return 2.0 * optics.pulse * value
+
+
+def soft_power(optics: Optics, alpha: float, stop: float) -> float:
+    """P_soft = A beta (c/2) max_{R < R_stop} I(R)."""
+    last = min(stop, optics.overlap[1] + C * optics.pulse)
+    if last <= optics.overlap[0]:
+        return 0.0
+    best = optimize.minimize_scalar(
+        lambda r: -1e9 * received(optics, alpha, r), bounds=(optics.overlap[0], last), method="bounded", options={"xatol": 1e-6}
+    )
+    peak = max(-1e-9 * best.fun, received(optics, alpha, last))
+    return optics.gain * alpha / optics.lidar_ratio * 0.5 * C * peak
+
+
+# Echoes of one beam
+
+
+class Surface(NamedTuple):
+    """What may stop a beam; fill 1 is solid."""
+
+    range: float = np.inf
+    cosine: float = 1.0
+    reflectance: float = 0.0
+    fill: float = 1.0
+    roughness: float = 0.02
+    texture: float = 0.0
+
+
+class Candidate(NamedTuple):
+    """What may echo: p ~ N(power, spread²), and a range density g(r | p) with a sampler of it."""
+
+    power: float
+    spread: float
+    density: Callable
+    draw: Callable
+
+
+def hard_power(optics: Optics, alpha: float, surface: Surface) -> float:
+    """A (rho/pi) cos(theta) T² xi / R², at most 500."""
+    near, full = optics.overlap
+    overlap = np.clip((surface.range - near) / (full - near), 0.0, 1.0)
+    transmitted = np.exp(-2.0 * alpha * surface.range)
+    return min(optics.gain * surface.reflectance / np.pi * surface.cosine * transmitted * overlap / surface.range**2, 500.0)
+
+
+def candidates(optics: Optics, alpha: float, soft: float, log_median: float, stop: Surface) -> list[Candidate]:
+    """Noise, fog with P_soft = `soft` if it has room, and the stop if there is one."""
+    low, high = optics.range_limits
+    near = optics.overlap[0]
+    noise = stats.uniform(low, high - low)
+    found = [Candidate(0.0, 1.0, lambda r, p: noise.pdf(r), lambda p, u: noise.ppf(u))]
+    if stop.range > near:
+        fog = stats.lognorm(optics.fog_spread, scale=np.exp(log_median))
+        below, mass = fog.cdf(near), fog.cdf(stop.range) - fog.cdf(near)
+        found.append(
+            Candidate(
+                soft,
+                1.0,
+                lambda r, p: np.where((r > near) & (r < stop.range), fog.pdf(r), 0.0) / mass,
+                lambda p, u: fog.ppf(below + mass * u),
+            )
+        )
+    if np.isfinite(stop.range):
+        power = hard_power(optics, alpha, stop)
+
+        def deviation(p):
+            return np.hypot(stop.roughness, optics.range_noise * np.sqrt(optics.threshold / p))
+
+        found.append(
+            Candidate(
+                power,
+                np.hypot(1.0, stop.texture * power),
+                lambda r, p: stats.norm.pdf(r, stop.range, deviation(p)),
+                lambda p, u: stats.norm.ppf(u, stop.range, deviation(p)),
+            )
+        )
+    return found
+
+
+def missed(candidate: Candidate, limit: float) -> float:
+    """F(limit) = Pr(p < limit)."""
+    return stats.norm.cdf(limit, candidate.power, candidate.spread)
+
+
+def echo(candidate: Candidate, r: float, p: float) -> float:
+    """N(p; P, s²) g(r | p)."""
+    return stats.norm.pdf(p, candidate.power, candidate.spread) * candidate.density(r, p)
+
+
+def density_strongest(optics: Optics, found: list[Candidate], echoes: list[tuple[float, float]]) -> float:
+    """Σ_i N_i g_i Π_{j≠i} F_j(p), or Π_j F_j(threshold) of nothing."""
+    if not echoes:
+        return prod(missed(c, optics.threshold) for c in found)
+    ((r, p),) = echoes
+    return sum(echo(c, r, p) * prod(missed(d, p) for d in found if d is not c) for c in found)
+
+
+def density_all(optics: Optics, found: list[Candidate], echoes: list[tuple[float, float]]) -> float:
+    """Sum over every injective assignment of echoes to candidates; the others were missed."""
+    total = 0.0
+    for chosen in permutations(range(len(found)), len(echoes)):
+        made = prod(echo(found[i], r, p) for i, (r, p) in zip(chosen, echoes, strict=True))
+        total += made * prod(missed(c, optics.threshold) for i, c in enumerate(found) if i not in chosen)
+    return total
+
+
+def density(optics: Optics, found: list[Candidate], echoes: list[tuple[float, float]]) -> float:
+    """The mode's density with glitches: (1 - e) L + e/2 [nothing] + e/2 U(r, p)."""
+    sound = (density_strongest if optics.mode == "strongest" else density_all)(optics, found, echoes)
+    low, high = optics.range_limits
+    glitch = 0.0
+    if not echoes:
+        glitch = 1.0
+    elif len(echoes) == 1 and low <= echoes[0][0] <= high and echoes[0][1] <= POWER_CEILING:
+        glitch = 1.0 / ((high - low) * (POWER_CEILING - optics.threshold))
+    return (1.0 - optics.glitch) * sound + 0.5 * optics.glitch * glitch
+
+
+def section_3(threshold: float, powers: list[float], ranges: list[Callable], r: float, p: float) -> float:
+    """The reference's formula as it stands, unit spreads: Σ_i N(p; P_i, 1) g_i(r) Π_{j≠i} Φ(p - P_j)."""
+    if p == 0.0:
+        return prod(stats.norm.cdf(threshold - q) for q in powers)
+    total = 0.0
+    for i, (power, g) in enumerate(zip(powers, ranges, strict=True)):
+        others = [stats.norm.cdf(p - q) for j, q in enumerate(powers) if j != i]
+        total += stats.norm.pdf(p - power) * g(r) * prod(others)
+    return total
+
+
+# Integration
+
+
+def composite(edges: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of Gauss-Legendre on every panel between the sorted edges."""
+    edges = np.unique(edges)
+    x, w = np.polynomial.legendre.leggauss(order)
+    half, middle = 0.5 * np.diff(edges)[:, None], 0.5 * (edges[1:] + edges[:-1])[:, None]
+    return (middle + half * x).ravel(), (half * w).ravel()
+
+
+def chi_square(observed: np.ndarray, probability: np.ndarray, error: np.ndarray | float = 0.0) -> float:
+    """p-value of counts given cell probabilities known to a standard error; cells of fewer than 10 expected are pooled."""
+    n = observed.sum()
+    expected, variance = n * probability, (n * np.broadcast_to(error, probability.shape)) ** 2
+    small = expected < 10.0
+    pooled = [np.append(a[~small], a[small].sum()) for a in (observed, expected, variance)]
+    if pooled[1][-1] < 10.0:  # too few even so
+        pooled = [a[:-1] for a in pooled]
+    o, e, v = pooled
+    return float(stats.chi2.sf(np.sum((o - e) ** 2 / (e + v)), len(o) - 1))
+
+
+# Shapes
+
+
+def meet_box(origin: np.ndarray, direction: np.ndarray, half: np.ndarray, yaw: float) -> tuple[float, float]:
+    """Nearest of the six faces, each a plane cut and a point-in-rectangle test; a ray from inside meets nothing."""
+    turn = np.array([[np.cos(yaw), np.sin(yaw), 0.0], [-np.sin(yaw), np.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
+    o, d = turn @ origin, turn @ direction
+    if (np.abs(o) < half).all():
+        return np.inf, 0.0
+    best = (np.inf, 0.0)
+    for axis in range(3):
+        for side in (-half[axis], half[axis]):
+            if d[axis] == 0.0:
+                continue
+            t = (side - o[axis]) / d[axis]
+            others = [k for k in range(3) if k != axis]
+            if t > 0.0 and (np.abs(o + t * d)[others] <= half[others]).all() and t < best[0]:
+                best = (t, abs(d[axis]))
+    return best
+
+
+def meet_sphere(origin: np.ndarray, direction: np.ndarray, radius: float) -> tuple[float, float]:
+    """Smallest root of |o + t d|² = radius², the cosine from the normal there; none from inside."""
+    roots = np.roots([direction @ direction, 2.0 * origin @ direction, origin @ origin - radius**2])
+    if np.iscomplex(roots).any() or roots.real.min() <= 0.0:
+        return np.inf, 0.0
+    t = float(roots.real.min())
+    return t, abs(float((origin + t * direction) @ direction)) / radius
+
+
+def meet(solids, i: int, origin: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
+    """Ray against solid i: kind 0 is a box, 1 a sphere."""
+    relative = origin - np.array([solids.x[i], solids.y[i], solids.z[i]])
+    if solids.kind[i] == 0:
+        return meet_box(relative, direction, np.array([solids.hx[i], solids.hy[i], solids.hz[i]]), solids.yaw[i])
+    return meet_sphere(relative, direction, solids.hx[i])
+
+
+def direction_of(elevation: float, azimuth: float) -> np.ndarray:
+    """Unit vector, x ahead, y left, z up."""
+    return np.array(
+        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
+    )
+
+
+def cast(solids, pose, elevation: float, azimuth: float, ground: bool) -> list[tuple[float, float, int]]:
+    """All surfaces (range, cosine, index) in one beam, near to far; the ground z = 0 is -1."""
+    origin, d = np.array([pose.x, pose.y, pose.z]), direction_of(elevation, azimuth + pose.yaw)
+    hits = [(*meet(solids, i, origin, d), i) for i in range(len(solids.x))]
+    if ground and elevation < 0.0:
+        hits.append((pose.z / np.sin(-elevation), np.sin(-elevation), -1))
+    return sorted(h for h in hits if np.isfinite(h[0]))

@@ -1,0 +1,139 @@
+"""Real sweeps in files: what is read, what is refused, and how."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fogsim.errors import UserError
+from fogsim.scans import read_scan
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    """(2000, 4) points about a sensor 1.7 m up, intensities up to 0.9."""
+    rows = np.random.default_rng(0).uniform([-50, -50, -1.7, 0.0], [50, 50, 3.0, 0.9], (2000, 4))
+    rows[0, 3] = 0.9
+    return rows
+
+
+def save(path, rows):
+    np.asarray(rows, "<f4").tofile(path)
+    return path
+
+
+def as_stf(sweep):
+    return np.column_stack([sweep[:, :3], np.round(sweep[:, 3] * 255), np.arange(len(sweep)) % 64])
+
+
+@pytest.mark.parametrize("layout", ["auto", "kitti"])
+def test_kitti_is_read_as_written(tmp_path, sweep, layout):
+    scan = read_scan(save(tmp_path / "a.bin", sweep), layout)
+    assert scan.layout == "kitti"
+    assert scan.points.dtype == np.float64
+    np.testing.assert_allclose(scan.points, sweep[:, :3], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(scan.intensity, sweep[:, 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["auto", "stf"])
+@pytest.mark.parametrize("rows", [1000, 1004])
+def test_stf_is_told_from_kitti_even_where_the_size_fits_both(tmp_path, sweep, layout, rows):
+    scan = read_scan(save(tmp_path / "a.bin", as_stf(sweep)[:rows]), layout)
+    assert scan.layout == "stf"
+    np.testing.assert_allclose(scan.intensity, np.round(sweep[:rows, 3] * 255) / 255, rtol=1e-6)
+    np.testing.assert_allclose(scan.points, sweep[:rows, :3], rtol=1e-6, atol=1e-6)
+
+
+def test_kitti_whose_size_fits_both_is_kitti(tmp_path, sweep):
+    assert read_scan(save(tmp_path / "a.bin", sweep[:1000])).layout == "kitti"
+
+
+def test_rays_without_return_are_dropped_and_counted(tmp_path, sweep):
+    rows = np.vstack([sweep[:100], np.zeros((7, 4))])
+    scan = read_scan(save(tmp_path / "a.bin", rows))
+    assert (len(scan.points), len(scan.intensity), scan.dropped) == (100, 100, 7)
+
+
+def changed(rows, column, value):
+    rows = np.array(rows[:1001])
+    rows[5, column] = value
+    return rows
+
+
+BAD_VALUES = {
+    "not a number": (lambda s: changed(s, 1, np.nan), "auto", ["not finite in 1 of 1001", "point 5", "export"]),
+    "infinite": (lambda s: changed(s, 0, np.inf), "kitti", ["not finite in 1 of 1001", "export"]),
+    "far": (lambda s: changed(s, 0, 4000.0), "auto", ["coordinate of 4e+03 m", "within 300 m", "convert"]),
+    "kitti of 255": (lambda s: s[:1001] * [1, 1, 1, 255], "auto", ["up to 229.5", "expected 0-1", "divide"]),
+    "kitti negative": (lambda s: changed(s, 3, -0.5), "kitti", ["negative intensity -0.5", "expected 0-1"]),
+    "stf of 1": (lambda s: as_stf(s)[:1001] / [1, 1, 1, 255, 1], "stf", ["above 0.9", "expected 0-255", "multiply"]),
+    "stf above 255": (lambda s: changed(as_stf(s), 3, 300.0), "stf", ["up to 300", "expected 0-255", "rescale"]),
+    "stf negative": (lambda s: changed(as_stf(s), 3, -3.0), "stf", ["negative intensity -3", "expected 0-255"]),
+    "laser": (lambda s: changed(as_stf(s), 4, 0.25), "stf", ["0.25 in column 5", "an integer of 0-255"]),
+    "kitti as stf": (lambda s: s[:1000], "stf", ["read as stf", "reads well as kitti: use layout kitti"]),
+    "kitti as stf by size": (lambda s: s[:1001], "stf", ["16016 bytes", "multiple of 20", "use layout kitti"]),
+    "stf as kitti": (lambda s: as_stf(s)[:1000], "kitti", ["read as kitti", "reads well as stf: use layout stf"]),
+    "stf as kitti by size": (lambda s: as_stf(s)[:1001], "kitti", ["multiple of 16", "use layout stf"]),
+    "fits neither": (lambda s: changed(s[:1000], 0, np.nan), "auto", ["as kitti: found", "as stf: found"]),
+    "unknown layout": (lambda s: s, "kiti", ["'kiti'", "auto, kitti, stf"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_VALUES)
+def test_bad_values_say_what_was_found_and_expected(tmp_path, sweep, case):
+    make, layout, words = BAD_VALUES[case]
+    refuse(save(tmp_path / "a.bin", make(sweep)), layout, words)
+
+
+def refuse(path, layout, words):
+    with pytest.raises(UserError) as caught:
+        read_scan(path, layout)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize("layout", ["auto", "kitti", "stf"])
+def test_a_truncated_file_is_refused(tmp_path, sweep, layout):
+    path = save(tmp_path / "a.bin", sweep)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:15999])
+    refuse(path, layout, ["15999 bytes", "multiple of", "truncated", "copy it again"])
+
+
+def test_a_missing_file_names_its_neighbours(tmp_path, sweep):
+    save(tmp_path / "000008.bin", sweep[:10])
+    refuse(tmp_path / "00008.bin", "auto", ["00008.bin not found", "did you mean 000008.bin?"])
+    refuse(tmp_path / "sweeps" / "1.bin", "auto", ["not found", f"nor its folder {tmp_path / 'sweeps'}"])
+
+
+def test_empty_folder_and_unreadable_are_refused(tmp_path, monkeypatch):
+    refuse(save(tmp_path / "empty.bin", []), "auto", ["is empty", "expected points", "copy it again"])
+    refuse(tmp_path, "auto", ["is a folder", "expected one sweep", "name a file"])
+
+    def locked(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", locked)
+    refuse(tmp_path / "empty.bin", "auto", ["cannot be read (Permission denied)", "check its permissions"])
+
+
+def real(name):
+    folders = [os.environ.get("FOGSIM_DATA"), Path(__file__).parents[1] / ".." / "shared" / "data"]
+    for folder in folders:
+        if folder and (Path(folder) / name).is_file():
+            return Path(folder) / name
+    pytest.skip(f"{name} is neither in FOGSIM_DATA nor in ../shared/data")
+
+
+REAL = {"stf_hdl64.bin": ("stf", 109_431), "kitti_000008.bin": ("kitti", 17_238)}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_are_told_apart(name):
+    scan = read_scan(real(name))
+    assert (scan.layout, len(scan.points) + scan.dropped) == REAL[name]
+    assert scan.intensity.min() >= 0
+    assert 0.5 < scan.intensity.max() <= 1

@@ -1,0 +1,131 @@
+import json
+
+import numpy as np
+import pytest
+
+from filters.spec import FEATURES
+from filters.tempering import LEAST, fit_tempering, fused, log_loss, totals
+from filters.trained import load
+from fogsim import training
+from fogsim.errors import UserError
+from fogsim.scenario import Scenario
+from fogsim.training import Looks, train
+
+
+def looks_of(encounter):
+    """Thirty frames of a candidate whose width, once it is seen from 15 m, tells a little of its class."""
+    rng = np.random.default_rng(encounter)
+    label = encounter % 2
+    distance = np.linspace(28.0, 2.0, 30)
+    seen = distance < 15.0
+    features = np.zeros((30, len(FEATURES)))
+    features[:, FEATURES.index("distance")] = distance
+    features[:, FEATURES.index("log_visibility")] = 3.0
+    features[:, FEATURES.index("detected")] = seen
+    features[:, FEATURES.index("width")] = seen * (0.7 + 0.5 * label + rng.normal(0.0, 0.3) + rng.normal(0.0, 0.1, 30))
+    same = np.ones(30)
+    return Looks(encounter * same, features, label * same.astype(int), distance, 20.0 * same, 0.9 * same)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """No simulator and a short fit."""
+    from filters.posterior import svi
+
+    fit = svi.fit
+    monkeypatch.setattr(training, "collect", lambda scenario, n, seed: (looks_of(e) for e in range(n)))
+    monkeypatch.setattr(svi, "fit", lambda *args: fit(*args, steps=150))
+    monkeypatch.setattr(training, "PAIRS", 120)
+
+
+@pytest.mark.parametrize(("what", "kind"), [("classifier", "bnn"), ("kernel", "kernel_bayes")])
+def test_training_learns_and_is_deterministic(quick, tmp_path, what, kind):
+    scores = train(what, 80, tmp_path / "a.safetensors", 3)
+    assert scores["20 m"] == pytest.approx(np.log(2.0), abs=0.08)
+    assert scores["10 m"] < 0.6
+    header = json.loads((tmp_path / "a.json").read_text())
+    assert header["kind"] == kind
+    assert header["command"] == f"fogsim train {what} --encounters 80 --seed 3 --out a.safetensors"
+    assert header["scenario"] == Scenario().hash
+    assert header["held_out_log_loss"] == scores
+    (tmp_path / "again").mkdir()
+    train(what, 80, tmp_path / "again" / "a.safetensors", 3)
+    assert (tmp_path / "again" / "a.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("what", "encounters", "name", "seed", "message"),
+    [
+        ("network", 80, "a.safetensors", 0, "expected classifier or kernel"),
+        ("kernel", 10, "a.safetensors", 0, "at least 40"),
+        ("kernel", 80, "a.safetensors", -1, "0 or more"),
+        ("kernel", 80, "there.safetensors", 0, "not overwritten"),
+        ("kernel", 80, "a.pt", 0, "ending in .safetensors"),
+        ("kernel", 80, "no/a.safetensors", 0, "a folder that exists"),
+    ],
+)
+def test_what_cannot_end_well_is_refused_at_once(tmp_path, what, encounters, name, seed, message):
+    (tmp_path / "there.safetensors").write_text("precious")
+    with pytest.raises(UserError, match=message) as caught:
+        train(what, encounters, tmp_path / name, seed)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "there.safetensors").read_text() == "precious"
+
+
+def test_training_encounters_span_weather_and_speed_and_nobody_brakes():
+    varied = [training.vary(Scenario(), 1, k) for k in range(200)]
+    reports = np.array([s.fog.visibility for s in varied])
+    speeds = np.array([s.ego.speed[0] for s in varied])
+    assert reports.min() < 20.0
+    assert reports.max() > 80.0
+    assert speeds.min() < 3.5
+    assert speeds.max() > 8.5
+    assert {s.driver.policy for s in varied} == {"open_loop"}
+    assert training.vary(Scenario(), 1, 7) == varied[7]
+
+
+def test_pairs_are_balanced_and_spread_over_distance():
+    looks = Looks(*(np.concatenate(a) for a in zip(*(looks_of(e) for e in range(40)), strict=True)))
+    drawn = looks.take(training.draw_pairs(looks, np.random.default_rng(0)))
+    assert len(drawn.label) == training.PAIRS
+    assert drawn.label.mean() == 0.5
+    assert np.ptp(np.histogram(drawn.distance, 5, (2.0, 28.0))[0]) < 30
+
+
+@pytest.mark.parametrize("copies", [2, 4])
+def test_tempering_undoes_copies_of_a_frame(copies):
+    # exact evidence of independent frames needs no tempering; each frame told four times, a quarter
+    rng = np.random.default_rng(0)
+    encounters, frames = 2000, 5
+    labels = rng.integers(0, 2, encounters)
+    # a log-likelihood ratio of two Gaussians has the law N(±m, 2m); here m = 0.5
+    log_odds = np.repeat((labels[:, None] - 0.5 + rng.normal(size=(encounters, frames))).ravel(), copies)
+    evidence = np.stack([-0.5 * log_odds, 0.5 * log_odds], axis=1)[:, None]
+    encounter = np.repeat(np.arange(encounters), frames * copies)
+    detected = np.ones(len(encounter), int)
+    sums = totals(evidence, detected, encounter)
+    last = np.flatnonzero(np.diff(encounter, append=-1))
+    tau = fit_tempering(sums[:, last], labels, np.ones(encounters), np.log([0.5, 0.5]))
+    assert tau[1] == pytest.approx(1.0 / copies, rel=0.1)
+    assert LEAST <= tau[0] <= 1.0
+
+
+def test_fused_belief_is_the_running_tempered_product():
+    rng = np.random.default_rng(1)
+    evidence, detected, encounter = rng.normal(size=(6, 1, 2)), np.array([0, 1, 1, 0, 1, 1]), np.repeat([4, 9], 3)
+    tau, prior = np.array([0.2, 0.7]), np.log([0.3, 0.7])
+    log_probs = fused(tau, totals(evidence, detected, encounter), prior)
+    for start in (0, 3):
+        total = prior
+        for k in range(start, start + 3):
+            total = total + tau[detected[k]] * evidence[k, 0]
+            np.testing.assert_allclose(log_probs[k], total - np.logaddexp(*total))
+    np.testing.assert_allclose(log_loss(log_probs, np.ones(6, int)), -log_probs[:, 1])
+
+
+def test_a_checkpoint_of_training_is_served(quick, tmp_path):
+    from filters import kernel_bayes
+
+    train("kernel", 80, tmp_path / "a.safetensors", 3)
+    tensors, _ = load(tmp_path / "a.safetensors", "kernel_bayes", kernel_bayes.SHAPES)
+    assert len(tensors["labels"]) == 120
