@@ -21,17 +21,19 @@ from scipy.linalg import solve_triangular
 from filters.belief import log_sum_exp, mix, moments, update_log_probs
 from filters.models.model import Model
 from filters.models.motion import frame_drift
-from filters.models.object_echo import clutter_table, object_log_ratios, window_of
+from filters.models.object_echo import clutter_table, object_log_ratios, unexplained, window_of
 from filters.models.optics import echo_table
 from filters.models.shapes import BagPrior, BarrierPrior, Solids
 from filters.models.visibility import Visibility, update_visibility, visibility_prior
 from filters.resampling import ess, systematic
 from filters.spec import BAG, BARRIER, Array, Belief, EgoMotion, Info, Measurement, Particles, Prior, Scan, Status
 
-MOVES = 2  # Metropolis steps of a rejuvenation
+MOVES = 3  # Metropolis steps of a rejuvenation
+LOOKING, REACH = 0.5, 0.3  # share of a searching cloud that looks where echoes are, and how near, m
+FOUND = 0.3  # m: a cloud narrower than this has found its object
 DEAD, DEAD_STAGES = -9.0, 2  # a class of lower log-probability is followed with fewer steps
 ENOUGH = 0.5  # effective share below which a cloud is resampled
-FEWEST = 0.4  # effective share that one tempering step leaves
+FEWEST = 0.5  # effective share that one tempering step leaves
 STAGES = 40  # tempering steps at most
 
 
@@ -77,7 +79,7 @@ class ParticleFilter:
     """
 
     model: Model = field(default_factory=Model)
-    particles: int = 500
+    particles: int = 300
     sensor = "scan"
 
     def init(self, prior: Prior, rng: np.random.Generator) -> ParticleState:
@@ -122,6 +124,7 @@ class ParticleFilter:
         window = window_of(scan, everyone, self.body)
         if window.azimuth.size < 2 or window.elevation.size < 2:
             return state, Info(np.zeros(len(state.clouds)))
+        echoes = unexplained(window)
         fog, clutter = update_visibility(state.visibility, table, *window.beams())
         background = clutter_table(window, clutter)
 
@@ -134,7 +137,7 @@ class ParticleFilter:
             return of
 
         done = [
-            temper(cloud, log_likelihood(k), rng, STAGES if state.log_probs[k] > DEAD else DEAD_STAGES)
+            temper(look_at(cloud, echoes, rng), log_likelihood(k), rng, STAGES if state.log_probs[k] > DEAD else DEAD_STAGES)
             for k, cloud in enumerate(state.clouds)
         ]
         status = max(d.status for d in done)
@@ -163,6 +166,28 @@ class ParticleFilter:
         return Belief(state.log_probs, mix(weights, places), Particles(points, joint))
 
 
+def look_at(cloud: Cloud, echoes: Array, rng: np.random.Generator) -> Cloud:
+    """Move half of a cloud that has not found its object yet to where echoes (n, 2) are, weights corrected.
+
+    Importance sampling from q = (1 - s) N + s E with the cloud's positions as N(m, P) and E a mixture of
+    N(echo, REACH² I): w ∝ N / q. Without it a small cloud may have no particle near the first echo.
+    """
+    mean, P = moments(cloud.position, np.exp(cloud.log_weights))
+    if len(echoes) == 0 or np.sqrt(np.linalg.det(P)) < FOUND**2:
+        return cloud
+    n = len(cloud.position)
+    moved = rng.random(n) < LOOKING
+    there = echoes[rng.integers(len(echoes), size=n)] + REACH * rng.standard_normal((n, 2))
+    position = np.where(moved[:, None], there, cloud.position)
+    off = position - mean
+    log_n = -0.5 * np.einsum("ni,ij,nj->n", off, np.linalg.inv(P), off) - 0.5 * np.linalg.slogdet(P)[1]
+    gap = ((position[:, None] - echoes) / REACH) ** 2
+    log_e = np.log(np.exp(-0.5 * gap.sum(axis=2)).mean(axis=1) + 1e-300) - 2.0 * np.log(REACH)
+    log_q = np.logaddexp(np.log1p(-LOOKING) + log_n, np.log(LOOKING) + log_e)
+    log_weights = cloud.log_weights + log_n - log_q
+    return cloud._replace(position=position, log_weights=log_weights - log_sum_exp(log_weights))
+
+
 def temper(
     cloud: Cloud, log_likelihood: Callable[[Cloud], Array], rng: np.random.Generator, stages: int = STAGES
 ) -> Tempered:
@@ -185,7 +210,7 @@ def temper(
         log_evidence, done = log_evidence + total, done + step
         size = ess(log_weights)
         least = min(least, size)
-        if size < ENOUGH * len(values):
+        if step < rest or size < ENOUGH * len(values):
             cloud, values = rejuvenate(cloud, values, done, prior, log_likelihood, rng)
             resampled = True
         if step == rest:
@@ -194,8 +219,8 @@ def temper(
 
 
 def largest_step(log_weights: Array, values: Array, limit: float) -> float:
-    """The largest step <= limit that leaves `FEWEST` of the particles effective, by bisection."""
-    enough = FEWEST * len(values)
+    """The largest step <= limit that leaves `FEWEST` of the effective particles effective, by bisection."""
+    enough = FEWEST * ess(log_weights)
     if ess(log_weights + limit * values) >= enough:
         return limit
     low, high = 0.0, limit

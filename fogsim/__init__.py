@@ -7,6 +7,7 @@ Each is loaded on first use, so that `import fogsim` costs nothing.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from fogsim.runner import run
     from fogsim.scoring.scores import score
     from fogsim.training import train
+
+# Matrices here are small: two threads take longer than one, and they round otherwise, so that the same seed would not
+# give the same log. It must be said before numpy is loaded; whoever sets it knows why.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 __all__ = ["replay", "run", "score", "train"]
 

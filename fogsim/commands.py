@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from rich.text import Text
 
 from fogsim import log, log_file, scripts, summary
@@ -36,13 +37,19 @@ class Doing(ProgressColumn):
 
 def progress() -> Progress:
     """A progress bar on stderr that leaves nothing behind, and shows nothing where stderr is a file."""
-    console, done = Console(stderr=True), TextColumn("{task.completed:.1f} of at most {task.total:.1f} s")
-    columns = (Doing(), BarColumn(), done, TimeElapsedColumn())
+    console, time = Console(stderr=True), TextColumn("{task.completed:.1f} s")
+    columns = (Doing(table_column=Column(no_wrap=True)), BarColumn(12), time, TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def record(scenario: Scenario, seed: int, path: Path, level: str = "scans", watched: bool = False) -> None:
+def record(
+    scenario: Scenario, seed: int, path: Path, level: str = "scans", watched: bool = False
+) -> BaseProcess | None:
     """Drive one encounter into a log, with a progress bar and, if watched, a window in a second process.
+
+    Returns
+    -------
+    the window's process, if there is one
 
     Raises
     ------
@@ -57,9 +64,7 @@ def record(scenario: Scenario, seed: int, path: Path, level: str = "scans", watc
         check_display()
     header = {"seed": seed, "scenario": scenario.json, "beliefs": list(belief_names(scenario))}
     with log.Recorder(path, dims_of(scenario), header, level) as recorder:
-        window = _drive(scenario, seed, recorder, watched)
-    if window is not None:
-        window.join()
+        return _drive(scenario, seed, recorder, watched)
 
 
 def _drive(scenario: Scenario, seed: int, recorder: log.Recorder, watched: bool) -> BaseProcess | None:
@@ -87,12 +92,14 @@ def _leave(recorder: log.Recorder, frames: int, error: BaseException) -> None:
     why = "interrupted" if isinstance(error, KeyboardInterrupt) else "broke off"
     remedy = f"`fogsim log recover {recorder.path}` makes them a log"
     Console(stderr=True).print(
-        f"fogsim: {why} after {frames} frame{'s' * (frames != 1)}, kept in {recorder.part}: {remedy}", markup=False, soft_wrap=True
+        f"fogsim: {why} after {frames} frame{'s' * (frames != 1)}, kept in {recorder.part}: {remedy}",
+        markup=False,
+        soft_wrap=True,
     )
 
 
 def _open_window(part: Path) -> BaseProcess:
-    process = get_context("spawn").Process(target=_watch, args=(part,))
+    process = get_context("spawn").Process(target=_watch, args=(part,), daemon=True)
     process.start()
     return process
 
@@ -101,7 +108,8 @@ def _watch(part: Path) -> None:
     from fogsim.viewer.app import watch
 
     try:
-        watch(part, follow=True)
+        with suppress(KeyboardInterrupt):
+            watch(part, follow=True)
     except UserError as error:
         Console(stderr=True).print(f"fogsim: {error}", markup=False, soft_wrap=True)
 
@@ -120,8 +128,11 @@ def run_script(
     path = out or REPLAYS / f"{scenario.name}-{seed}.h5"
     if out is None:
         make_folder(REPLAYS)
-    record(scenario, seed, path, level, watched)
+    window = record(scenario, seed, path, level, watched)
     show_run(scenario, path)
+    if window is not None:
+        with suppress(KeyboardInterrupt):
+            window.join()
 
 
 def show_run(scenario: Scenario, path: Path) -> None:

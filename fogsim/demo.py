@@ -67,14 +67,21 @@ def show(folder: Path) -> None:
 
 def sentence(label_truster: Replay, belief_holder: Replay) -> str:
     """What happened, in one sentence."""
-    chance = summary.chances(belief_holder, belief_holder.beliefs.index(belief_holder.scenario["driver"]["belief"]))[1]
-    fog, thing = float(belief_holder.column("visibility")[0]), summary.things(belief_holder)
-    return (
-        f"In fog of {fog:.0f} m visibility the fused belief gave {chance} to a barrier,"
-        f" {summary.distance_text(belief_holder)} before what was in truth {thing}:"
-        f" the car that trusted the likeliest label {summary.outcome(label_truster)},"
-        f" the one that held the belief {summary.outcome(belief_holder)}."
+    fog, thing = float(label_truster.column("visibility")[0]), summary.things(label_truster, "a")
+    drives = (
+        f"{summary.distance_text(recorded)} away P(barrier) was {driving_chance(recorded)}"
+        for recorded in (label_truster, belief_holder)
     )
+    return (
+        f"In fog of {fog:.0f} m visibility towards {thing}, the car that trusts the likeliest label had to choose when"
+        f" {next(drives)}, and it {summary.outcome(label_truster)}; the one that holds a belief when"
+        f" {next(drives)}, and it {summary.outcome(belief_holder)}."
+    )
+
+
+def driving_chance(recorded: Replay) -> str:
+    """P(barrier) at the decision point, of the belief that drives."""
+    return summary.chances(recorded, recorded.beliefs.index(recorded.scenario["driver"]["belief"]))[1]
 
 
 def compare(folder: Path, earlier: Path) -> None:

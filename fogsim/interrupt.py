@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def until_interrupted(items: Iterable[T]) -> Iterator[T]:
+def until_interrupted(items: Iterable[T]) -> Generator[T, None, None]:
     """The items, until Ctrl-C: it waits for the item in the making to be used; a second one does not wait.
 
     A KeyboardInterrupt raised while numba packs a kernel's arguments or results crashes the process, and one raised

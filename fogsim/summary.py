@@ -67,10 +67,10 @@ def distance_text(replay: Replay) -> str:
     return " / ".join(f"{replay.column('distance_left')[decision, k]:.1f} m" for k in candidates(replay))
 
 
-def things(replay: Replay) -> str:
-    """What truly stood there: "the barrier", "the bag and the barrier"."""
+def things(replay: Replay, article: str) -> str:
+    """What truly stood there: "the barrier", "a bag and a barrier"."""
     kinds = replay.column("truth_class")[0]
-    return " and ".join(f"the {CLASSES[kinds[k]]}" for k in candidates(replay))
+    return " and ".join(f"{article} {CLASSES[kinds[k]]}" for k in candidates(replay))
 
 
 def outcome(replay: Replay) -> str:
@@ -86,7 +86,7 @@ def outcome(replay: Replay) -> str:
     if ahead:
         return f"still {min(ahead):.1f} m away when time was up"
     how = " beside it" if e.actions[CHANGE_LANE] else ", slowed" if e.actions[SLOW] else ""
-    return f"passed {things(replay)}{how}"
+    return f"passed {things(replay, 'the')}{how}"
 
 
 def thresholds(scenario: Scenario) -> str:

@@ -24,6 +24,7 @@ from fogsim.scenario import Driver, Scenario
 What = Literal["classifier", "kernel"]
 VISIBILITIES = (15.0, 90.0)  # m, weather reports to train under
 SPEEDS = (3.0, 9.0)  # m/s: from a car that creeps to a full approach
+SIDES = 1.2  # m, wider than any scenario's: where an object lies says nothing of what it is
 WORKERS = 2
 FEWEST = 40  # encounters: fewer leave next to nothing to hold out
 HELD_OUT = 0.25
@@ -111,7 +112,7 @@ def check(what: str, encounters: int, out: Path, seed: int) -> None:
 
 
 def vary(scenario: Scenario, seed: int, encounter: int) -> Scenario:
-    """The scenario of one training encounter: own weather, speed and coin toss, nobody believes, nobody brakes."""
+    """The scenario of one training encounter: own weather, speed, side of the road and coin toss; nobody brakes."""
     rng = stream(seed, "training", encounter)
     report = float(np.exp(rng.uniform(*np.log(VISIBILITIES))))
     speed = float(rng.uniform(*SPEEDS))
@@ -119,7 +120,7 @@ def vary(scenario: Scenario, seed: int, encounter: int) -> Scenario:
         scenario,
         filters=(),
         driver=Driver(policy="open_loop"),
-        hazards=(dataclasses.replace(scenario.hazards[0], kind="draw", barrier_probability=0.5),),
+        hazards=(dataclasses.replace(scenario.hazards[0], kind="draw", barrier_probability=0.5, y_spread=SIDES),),
         fog=dataclasses.replace(scenario.fog, visibility=report),
         ego=dataclasses.replace(scenario.ego, speed=(speed, speed)),
     )

@@ -19,7 +19,7 @@ C = 299_792_458.0
 
 
 def received(optics: Optics, alpha: float, at: float) -> float:
-    """I(R) in s/m²: ∫_0^{2 tau} sin²(pi t / 2 tau) exp(-2 alpha r) xi(r)/r² dt, r = R - ct/2, by adaptive quadrature."""
+    """I(R) in s/m²: ∫_0^{2 tau} sin²(pi t / 2 tau) exp(-2 alpha r) xi(r)/r² dt, r = R - ct/2, by quadrature."""
     near, full = optics.overlap
     length = C * optics.pulse
     if at <= near:
@@ -42,7 +42,10 @@ def soft_power(optics: Optics, alpha: float, stop: float) -> float:
     if last <= optics.overlap[0]:
         return 0.0
     best = optimize.minimize_scalar(
-        lambda r: -1e9 * received(optics, alpha, r), bounds=(optics.overlap[0], last), method="bounded", options={"xatol": 1e-6}
+        lambda r: -1e9 * received(optics, alpha, r),
+        bounds=(optics.overlap[0], last),
+        method="bounded",
+        options={"xatol": 1e-6},
     )
     peak = max(-1e-9 * best.fun, received(optics, alpha, last))
     return optics.gain * alpha / optics.lidar_ratio * 0.5 * C * peak
@@ -76,7 +79,9 @@ def hard_power(optics: Optics, alpha: float, surface: Surface) -> float:
     near, full = optics.overlap
     overlap = np.clip((surface.range - near) / (full - near), 0.0, 1.0)
     transmitted = np.exp(-2.0 * alpha * surface.range)
-    return min(optics.gain * surface.reflectance / np.pi * surface.cosine * transmitted * overlap / surface.range**2, 500.0)
+    return min(
+        optics.gain * surface.reflectance / np.pi * surface.cosine * transmitted * overlap / surface.range**2, 500.0
+    )
 
 
 def candidates(optics: Optics, alpha: float, soft: float, log_median: float, stop: Surface) -> list[Candidate]:
@@ -175,7 +180,7 @@ def composite(edges: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def chi_square(observed: np.ndarray, probability: np.ndarray, error: np.ndarray | float = 0.0) -> float:
-    """p-value of counts given cell probabilities known to a standard error; cells of fewer than 10 expected are pooled."""
+    """p-value of counts given cells' probabilities and standard errors; cells of fewer than 10 expected are pooled."""
     n = observed.sum()
     expected, variance = n * probability, (n * np.broadcast_to(error, probability.shape)) ** 2
     small = expected < 10.0
@@ -226,9 +231,7 @@ def meet(solids, i: int, origin: np.ndarray, direction: np.ndarray) -> tuple[flo
 
 def direction_of(elevation: float, azimuth: float) -> np.ndarray:
     """Unit vector, x ahead, y left, z up."""
-    return np.array(
-        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
-    )
+    return np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
 
 
 def cast(solids, pose, elevation: float, azimuth: float, ground: bool) -> list[tuple[float, float, int]]:

@@ -1,5 +1,6 @@
 """The command line: what it writes, what it refuses and how, and that nothing that exists is overwritten."""
 
+import io
 import json
 import os
 import signal
@@ -332,7 +333,8 @@ def test_the_demo_drives_twice_and_repeats_itself_beside(tmp_path, capsys):
         assert (truster.scenario["driver"]["policy"], truster.seed) == ("most_likely_label", 4)
         assert (holder.scenario["driver"]["policy"], holder.seed) == ("bayes", 4)
         p = np.exp(holder.column("log_probs")[holder.column("at_decision_point").argmax(), -1, 0, 1])
-    assert f"the fused belief gave {p:.3f} to a barrier" in " ".join(told.split())
+        left = holder.column("distance_left")[holder.column("at_decision_point").argmax(), 0]
+    assert f"holds a belief when {left:.1f} m away P(barrier) was {p:.3f}, and it" in " ".join(told.split())
     assert demonstrate(out, 4, near) == tmp_path / "demo-2"
     assert "demo holds the same logs already" in " ".join(capsys.readouterr().out.split())
     assert demonstrate(out, 5, near) == tmp_path / "demo-3"
@@ -403,3 +405,19 @@ def test_doctor_drives_the_golden_run_again(tmp_path, monkeypatch):
     finding = doctor.golden()
     assert not finding.well
     assert finding.text.startswith("different: with the same versions")
+
+
+def test_a_late_first_frame_is_explained(monkeypatch):
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from fogsim import commands
+
+    with Progress(commands.Doing(), console=Console(file=io.StringIO(), force_terminal=True)) as bar:
+        bar.add_task("creeping_fog, seed 1", total=15.0)
+        task = bar.tasks[0]
+        assert commands.Doing().render(task).plain == "creeping_fog, seed 1"
+        monkeypatch.setattr(commands, "COMPILING", -1.0)
+        assert commands.Doing().render(task).plain.startswith("compiling kernels (first time only")
+        bar.update(task.id, completed=0.1)
+        assert commands.Doing().render(task).plain == "creeping_fog, seed 1"

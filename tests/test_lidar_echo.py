@@ -114,7 +114,9 @@ def test_density_is_the_twins(report):
     place = stop_at(table, fog, stop.range, stop.cosine, stop.reflectance, stop.roughness, stop.texture)
     value = np.exp(log_density(table, fog, ranges, powers, place))
     # Terms below e^-72 of their peak are left out by the kernel.
-    assert value == pytest.approx(reference.density(optics, candidates(optics, alpha, stop), echoes), rel=1e-9, abs=1e-27)
+    assert value == pytest.approx(
+        reference.density(optics, candidates(optics, alpha, stop), echoes), rel=1e-9, abs=1e-27
+    )
 
 
 @pytest.mark.parametrize("visibility", [15.0, 60.0])
@@ -127,7 +129,14 @@ def test_without_texture_and_glitch_it_is_the_plain_formula(distance, visibility
     law = stats.lognorm(optics.fog_spread, scale=np.exp(fog.location))
     mass = law.cdf(distance) - law.cdf(1.0)
     place = stop_at(table, fog, distance, 0.7, 0.3, 0.02, 0.0)
-    for r, p in [(0.0, 0.0), (distance, 5.0), (distance + 0.05, powers[2] + 1.0), (3.0, 4.5), (3.0, powers[1]), (90.0, 4.1)]:
+    for r, p in [
+        (0.0, 0.0),
+        (distance, 5.0),
+        (distance + 0.05, powers[2] + 1.0),
+        (3.0, 4.5),
+        (3.0, powers[1]),
+        (90.0, 4.1),
+    ]:
         sigma = np.hypot(0.02, 0.03 * np.sqrt(4.0 / max(p, 4.0)))
         ranges = [
             lambda x: 1.0 / 119.5,
@@ -149,11 +158,11 @@ def test_log_cdf_and_log_add():
 
 
 def grids(optics, beam, order=8):
-    """Nodes and weights over power and range; the panels resolve every candidate of every stop and end at cells' edges."""
+    """Nodes and weights over power and range; panels resolve every candidate of every stop and end at cells' edges."""
     p_edges, r_edges = [optics.threshold, 12.0, 1000.0, *POWER_EDGES], [*optics.range_limits, *range_edges(beam)]
     for _, stop in stops(beam):
         for c in candidates(optics, ALPHA, stop):
-            p_edges += list(c.power + c.spread * np.linspace(-10.0, 10.0, 21)) + [c.power - 12.0, c.power + 12.0]
+            p_edges += [*(c.power + c.spread * np.linspace(-10.0, 10.0, 21)), c.power - 12.0, c.power + 12.0]
         if stop.range > optics.overlap[0]:
             r_edges += list(np.geomspace(optics.overlap[0], min(stop.range, 1000.0), 24))
         if np.isfinite(stop.range):
@@ -206,7 +215,9 @@ def proposed(optics, beam, echoes, n, rng):
         for chosen in product(range(len(found)), repeat=echoes):
             tuples.append([(found[i], detected[i]) for i in chosen])
             others = [1.0 - d for i, d in enumerate(detected) if i not in chosen]
-            shares.append(weight * prod(d for _, d in tuples[-1]) * (prod(others) if len(set(chosen)) == echoes else 0.05))
+            shares.append(
+                weight * prod(d for _, d in tuples[-1]) * (prod(others) if len(set(chosen)) == echoes else 0.05)
+            )
     shares = np.array(shares) / sum(shares)
     which = rng.choice(len(tuples), n, p=shares)
     for t, k in product(range(len(tuples)), range(echoes)):
@@ -214,9 +225,7 @@ def proposed(optics, beam, echoes, n, rng):
         powers[mine, k] = c.power + c.spread * stats.norm.isf(rng.random(mine.sum()) * d)
         ranges[mine, k] = c.draw(powers[mine, k], rng.random(mine.sum()))
     for share, members in zip(shares, tuples, strict=True):
-        density += share * prod(
-            reference.echo(c, ranges[:, k], powers[:, k]) / d for k, (c, d) in enumerate(members)
-        )
+        density += share * prod(reference.echo(c, ranges[:, k], powers[:, k]) / d for k, (c, d) in enumerate(members))
     order = np.argsort(np.where(powers > 0.0, ranges, np.inf), axis=1)
     ranges, powers = np.take_along_axis(ranges, order, 1), np.take_along_axis(powers, order, 1)
     # An unordered set is met in each of its orders.
@@ -262,7 +271,9 @@ def cells(beam, ranges, powers):
     """The cell of power and range that each echo falls into, and how many there are."""
     edges = range_edges(beam)
     across = len(edges) + 1
-    return np.searchsorted(POWER_EDGES, powers) * across + np.searchsorted(edges, ranges), across * (len(POWER_EDGES) + 1)
+    return np.searchsorted(POWER_EDGES, powers) * across + np.searchsorted(edges, ranges), across * (
+        len(POWER_EDGES) + 1
+    )
 
 
 def fit(optics, beam, scored, scored_beam, seed=5):
@@ -330,7 +341,9 @@ def marginals(optics, beam, scored, scored_beam, seed=8):
     p, r, mass = single_echoes(scored, scored_beam)
 
     def p_value(values, nodes, weights):
-        return stats.kstest(values, lambda x: np.interp(x, nodes, (np.cumsum(weights) - 0.5 * weights) / weights.sum())).pvalue
+        return stats.kstest(
+            values, lambda x: np.interp(x, nodes, (np.cumsum(weights) - 0.5 * weights) / weights.sum())
+        ).pvalue
 
     return p_value(powers[single, 0], p, mass.sum(axis=1)), p_value(ranges[single, 0], r, mass.sum(axis=0))
 

@@ -7,7 +7,10 @@ from fogsim.sensors.odometry import Odometry, between, compose, measure
 
 N = 100_000
 DT = 0.1
-STILL, ALWAYS = BagMotion(gust_rate=0.0, calm_rate=0.0), BagMotion(gust_rate=0.0, calm_rate=0.0, gust_speed=0.7, gust_time=0.5)
+STILL, ALWAYS = (
+    BagMotion(gust_rate=0.0, calm_rate=0.0),
+    BagMotion(gust_rate=0.0, calm_rate=0.0, gust_speed=0.7, gust_time=0.5),
+)
 
 
 def zeros(gust):

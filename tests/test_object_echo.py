@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from filters.models import object_echo
 from filters.models.lidar_echo import log_density_background
 from filters.models.object_echo import BEAMS, Window, clutter_table, object_log_ratios, window_of
 from filters.models.optics import Optics, echo_table, extinction
@@ -32,6 +33,12 @@ def scan_of(lidar, kind, place, visibility=40.0, seed=0):
     returns = scan(thing, background, POSE, visibility, lidar, rng)
     scanned = rng.random(background.range.shape) > 0.05
     return Scan(*grid(lidar), POSE, returns.range * RANGE_UNIT, returns.power * POWER_UNIT, scanned, background)
+
+
+@pytest.fixture
+def every_beam(monkeypatch):
+    """Windows keep every column."""
+    monkeypatch.setattr(object_echo, "BEAMS", 100_000)
 
 
 def whole(scan):
@@ -105,12 +112,14 @@ def background_at(table, window, nodes):
     shape = window.scanned.shape
     flat = [a.reshape(-1) for a in window.background]
     echoes = [a.reshape(-1, a.shape[-1]) for a in (window.range, window.power)]
-    values = log_density_background(table, extinction(np.exp(nodes)), *echoes, *flat, BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE)
+    values = log_density_background(
+        table, extinction(np.exp(nodes)), *echoes, *flat, BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE
+    )
     return np.moveaxis(values.reshape(nodes.size, *shape), 0, -1).copy()
 
 
 @pytest.mark.parametrize("kind", PRIORS)
-def test_interpolated_background_is_close_to_exact(kind):
+def test_interpolated_background_is_close_to_exact(kind, every_beam):
     """With the nodes that the visibility update leaves, over the fog's posterior +- 2 deviations."""
     lidar = Lidar()
     table, seen = echo_table(lidar.optics), scan_of(lidar, kind, (9.0, 0.2), visibility=30.0, seed=4)
@@ -132,7 +141,7 @@ def test_interpolated_background_is_close_to_exact(kind):
         assert found[i] == pytest.approx(expected, abs=0.02)
 
 
-def test_a_wrong_background_density_is_noticed():
+def test_a_wrong_background_density_is_noticed(every_beam):
     """The interpolation test's control: read a node too far, the log-ratio moves by more than its tolerance."""
     lidar = Lidar()
     table, seen = echo_table(lidar.optics), scan_of(lidar, "bag", (9.0, 0.2), visibility=30.0, seed=4)
@@ -146,11 +155,11 @@ def test_a_wrong_background_density_is_noticed():
 
 
 @pytest.mark.parametrize("kind", PRIORS)
-def test_the_window_holds_every_beam_that_can_meet_a_candidate(kind):
-    lidar = Lidar(columns=100)  # so few that none is thinned out
+def test_the_window_holds_every_beam_that_can_meet_a_candidate(kind, every_beam):
+    lidar = Lidar(rings=60, columns=100)  # so many rings that a spare one hides no error
     table = echo_table(lidar.optics)
     rng = np.random.default_rng(5)
-    for place in [(7.0, 0.0), (12.0, 2.0), (25.0, -1.5)]:
+    for place in [(7.0, 0.0), (12.0, 2.0), (18.0, -1.5)]:
         seen = scan_of(lidar, kind, place, seed=int(place[0]))
         places = np.array(place) + rng.normal(0.0, 0.4, (30, 2))
         solids, v = imagined(kind, places, 8), np.full(30, np.log(35.0))

@@ -15,7 +15,9 @@ def on_the_grid(alpha):
     return ranges[::GRID], received[::GRID]
 
 
-@pytest.mark.parametrize(("alpha", "peak", "value"), [(0.02, 4.702, 4.347e-9), (0.06, 4.602, 3.816e-9), (0.2, 4.502, 2.476e-9)])
+@pytest.mark.parametrize(
+    ("alpha", "peak", "value"), [(0.02, 4.702, 4.347e-9), (0.06, 4.602, 3.816e-9), (0.2, 4.502, 2.476e-9)]
+)
 def test_saturated_peak_is_the_golden_one(alpha, peak, value):
     ranges, received = on_the_grid(alpha)
     assert received.max() == pytest.approx(value, rel=1e-3)
@@ -94,7 +96,9 @@ def test_hard_power_is_the_equation():
     table = echo_table(optics)
     for r in (0.5, 1.5, 8.0, 9.99, 10.01, 40.0):
         surface = reference.Surface(r, 0.4, 0.3)
-        assert hard_power(table, fog_at(table, 0.1), r, 0.4, 0.3) == pytest.approx(reference.hard_power(optics, 0.1, surface))
+        assert hard_power(table, fog_at(table, 0.1), r, 0.4, 0.3) == pytest.approx(
+            reference.hard_power(optics, 0.1, surface)
+        )
     assert hard_power(table, fog_at(table, 0.1), np.inf, 1.0, 1.0) < 0.0
 
 
@@ -108,5 +112,5 @@ def test_fog_echoes_are_reported_where_a_wall_would_be():
 
 
 def test_unknown_mode_is_an_error():
-    with pytest.raises(ValueError, match="optics.mode is 'first', expected one of strongest, all"):
+    with pytest.raises(ValueError, match=r"optics\.mode is 'first', expected one of strongest, all"):
         Optics(mode="first")

@@ -100,7 +100,8 @@ def sweep(solids, visibility=5000.0, lidar=CLEAR):
 
 def test_scan_puts_each_echo_on_the_surface_its_label_names():
     solids = join(
-        BarrierPrior().solids(np.array([[8.0, 0.5]]), np.zeros((1, 4))), BagPrior().solids(np.array([[6.0, -1.5]]), np.zeros((1, 3)))
+        BarrierPrior().solids(np.array([[8.0, 0.5]]), np.zeros((1, 4))),
+        BagPrior().solids(np.array([[6.0, -1.5]]), np.zeros((1, 3))),
     )
     background, returns = sweep(solids)
     ranges = returns.range[..., 0] * RANGE_UNIT

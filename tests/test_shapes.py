@@ -9,14 +9,14 @@ from tests import reference
 
 near = st.floats(-1.0, 1.0)
 size = st.floats(0.05, 2.0)
-angle = st.floats(-np.pi, np.pi)
+angle = st.floats(-np.pi, np.pi).map(lambda v: round(v, 9))  # no subnormal slopes
 
 
 @st.composite
 def rays(draw):
     """An origin 0.1 to 12 m off, and a unit direction that roughly points back."""
     away = reference.direction_of(draw(st.floats(-1.4, 1.4)), draw(angle))
-    origin = np.round(draw(st.floats(0.1, 12.0)) * away, 9)  # no subnormal slopes
+    origin = np.round(draw(st.floats(0.1, 12.0)) * away, 9)
     target = np.array([draw(near), draw(near), draw(near)])
     direction = np.round(target - origin, 9)
     assume(np.linalg.norm(direction) > 0.05)
@@ -57,7 +57,7 @@ def test_where_a_ray_meets_is_on_the_surface(ray, half, yaw):
         if np.isinf(distance):
             assert cosine == 0.0
             continue
-        assert 0.0 <= cosine <= 1.0 + 1e-12
+        assert 0.0 <= cosine <= 1.0 + 1e-9
         x, y, z = origin + distance * direction
         if kind == SPHERE:
             assert np.sqrt(x * x + y * y + z * z) == pytest.approx(half[0], abs=1e-6)
@@ -72,7 +72,9 @@ CENTRE = np.array([5.0, -2.0, 0.7])
 def solid(kind, half, yaw):
     columns = dict(zip(Solids._fields, np.zeros((len(Solids._fields), 1)), strict=True))
     columns |= {"kind": np.array([float(kind)]), "yaw": np.array([yaw])}
-    columns |= dict(zip("xyz", CENTRE[:, None], strict=True)) | dict(zip(("hx", "hy", "hz"), np.array(half)[:, None], strict=True))
+    columns |= dict(zip("xyz", CENTRE[:, None], strict=True)) | dict(
+        zip(("hx", "hy", "hz"), np.array(half)[:, None], strict=True)
+    )
     return Solids(**columns)
 
 

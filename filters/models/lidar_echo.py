@@ -63,7 +63,7 @@ def log_cdf(x: float) -> float:
     """ln Φ(x), by the asymptotic series in the far tail."""
     if x > 7.0:
         return 0.0
-    if x > -6.0:
+    if x > -30.0:  # erfc is good to about -37
         return log(0.5 * erfc(-x / sqrt(2.0)))
     return -0.5 * x * x - LOG_SQRT_2PI - log(-x) + log(1.0 - 1.0 / (x * x) + 3.0 / x**4)
 

@@ -54,7 +54,7 @@ class BagMotion:
         return float(np.exp(-dt / self.gust_time))
 
     def start(self, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Draw velocity (n, 2) and gust flag (n,) from the stationary law."""
+        """Draw velocity (n, 2) and gust flag (n,): a gust under way blows at its full strength."""
         gust = (rng.random(n) < self.gust_share).astype(float)
         return rng.normal(0.0, self.gust_speed, (n, 2)) * gust[:, None], gust
 

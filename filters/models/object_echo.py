@@ -15,8 +15,10 @@ from filters.models.visibility import Clutter
 from filters.spec import Array, Scan, Surfaces
 
 TALLEST = 0.8  # m, of any candidate
+CLEAR = 0.35  # m from the background: nearer echoes are taken to be its
+DEEP = 0.2  # m from a candidate's front to its centre
 WIDE, TALL = 1.2, 0.6  # m, a middling candidate
-BEAMS = 64  # that meet it at most: nearer by, only every other column counts or fewer, its class is long plain
+BEAMS = 32  # that meet it at most: nearer by, only every other column counts or fewer, its class is long plain
 SPARE_RINGS = 1  # kept above and below those that can meet a candidate, for what they say of the fog
 
 
@@ -66,6 +68,18 @@ def window_of(scan: Scan, positions: Array, body: float) -> Window:
         cut(scan.scanned),
         Surfaces(*(cut(a) for a in scan.background)),
     )
+
+
+def unexplained(window: Window) -> Array:
+    """Where (x, y) echoes lie that are neither at the known background nor lower or higher than any candidate."""
+    background = window.background.range[..., None]
+    ring, column, echo = np.nonzero((window.power > 0.0) & (window.range < background - CLEAR) & window.scanned[..., None])
+    distance, up = window.range[ring, column, echo], window.elevation[ring]
+    level = window.z + distance * np.sin(up)
+    bearing = window.azimuth[column] + window.yaw
+    flat = distance * np.cos(up) + DEEP
+    place = np.stack([window.x + flat * np.cos(bearing), window.y + flat * np.sin(bearing)], axis=1)
+    return place[(level > 0.0) & (level < TALLEST)]
 
 
 def thinning(scan: Scan, distance: float) -> int:

@@ -48,7 +48,7 @@ def update_visibility(
     Quadrature: p(v | z) ∝ N(v; prior) Π_b L_b(v) on `NODES` nodes, re-centred until they resolve it.
     """
     mean, deviation = prior
-    for _ in range(5):
+    for _ in range(10):
         nodes = mean + deviation * np.linspace(-REACH, REACH, NODES)
         log_density = log_density_background(
             table,
@@ -67,8 +67,9 @@ def update_visibility(
         mean = float(weights @ nodes)
         found = float(np.sqrt(weights @ (nodes - mean) ** 2))
         spacing = nodes[1] - nodes[0]
-        resolved = found > 0.9 * spacing and weights[0] + weights[-1] < 0.01
-        deviation = max(found, 0.5 * spacing, SMALLEST)
+        cut = weights[0] + weights[-1] > 1e-3  # the posterior reaches beyond the nodes
+        resolved = found > 0.9 * spacing and not cut
+        deviation = max(found, deviation if cut else 0.5 * spacing, SMALLEST)
         if resolved:
             break
     return Visibility(mean, deviation), Clutter(nodes, log_density)

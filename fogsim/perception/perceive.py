@@ -11,8 +11,9 @@ from filters.models.visibility import Visibility, update_visibility
 from filters.spec import EgoMotion, Features, Scan, Surfaces
 from fogsim.perception import features as measuring
 from fogsim.perception import tracks as tracking
-from fogsim.perception.segment import object_points
+from fogsim.perception.segment import BESIDE, Points, object_points
 
+EDGE = 1.0  # m between the backgrounds of neighbouring beams
 CLUTTER_BEAMS = 400  # enough to know the fog to a percent or so
 
 
@@ -66,11 +67,20 @@ def clutter(scan: Scan) -> tuple[np.ndarray, np.ndarray, Surfaces]:
     return scan.range.reshape(-1, echoes)[free], scan.power.reshape(-1, echoes)[free], background
 
 
-def mask(scan: Scan, others: list) -> Scan:
-    """The scan less the beams that other tracks' clusters claim."""
-    if not any(len(p.range) for p in others):
-        return scan
-    scanned = scan.scanned.copy()
+def mask(scan: Scan, others: list[Points]) -> Scan:
+    """The scan less the beams that other tracks' clusters claim, and those the map cannot vouch for."""
+    scanned = scan.scanned & ~doubtful(scan.background.range)
     for points in others:
         scanned[points.ring, points.column] = False
     return scan._replace(scanned=scanned)
+
+
+def doubtful(background: np.ndarray) -> np.ndarray:
+    """Beams beside an edge of the known map: odometry errs by a beam or two, so either side may be behind them."""
+    distance = np.where(np.isinf(background), 1e3, background)
+    result = np.zeros(background.shape, bool)
+    for shift in range(1, BESIDE + 1):
+        jump = np.abs(distance[:, shift:] - distance[:, :-shift]) > EDGE
+        result[:, shift:] |= jump
+        result[:, :-shift] |= jump
+    return result

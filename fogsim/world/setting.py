@@ -75,10 +75,10 @@ class Ego:
         `slow` drives at this share of the approach speed; its square is the share of impact energy left.
     """
 
-    speed: tuple[float, float] = (6.0, 9.0)
-    reaction: float = 0.6
-    deceleration: float = 4.0
-    margin: float = 1.5
+    speed: tuple[float, float] = (5.5, 8.5)
+    reaction: float = 0.9
+    deceleration: float = 3.0
+    margin: float = 2.0
     slow_factor: float = 0.63
     width: float = 1.9
     length: float = 4.4
