@@ -26,11 +26,12 @@ from filters.models.optics import echo_table
 from filters.models.shapes import BagPrior, BarrierPrior, Solids
 from filters.models.visibility import Visibility, update_visibility, visibility_prior
 from filters.resampling import ess, systematic
-from filters.spec import BAG, BARRIER, Array, Belief, EgoMotion, Info, Measurement, Particles, Prior, Scan, Status
+from filters.spec import BAG, BARRIER, Array, Belief, EgoMotion, Info, Measurement, Particles, Pose, Prior, Scan, Status
 
-MOVES = 3  # Metropolis steps of a rejuvenation
-LOOKING, REACH = 0.5, 0.3  # share of a searching cloud that looks where echoes are, and how near, m
-FOUND = 0.3  # m: a cloud narrower than this has found its object
+MOVES = 2  # Metropolis steps of a rejuvenation
+LOOKING, REACH = 0.5, (0.1, 0.3)  # share of a searching cloud that looks where echoes are; how near along, across, m
+PLAUSIBLE = 4.0  # standard deviations from the cloud within which an echo is worth a look
+FOUND = 0.08  # m: a cloud narrower than this has found its object
 DEAD, DEAD_STAGES = -9.0, 2  # a class of lower log-probability is followed with fewer steps
 ENOUGH = 0.5  # effective share below which a cloud is resampled
 FEWEST = 0.5  # effective share that one tempering step leaves
@@ -75,11 +76,14 @@ class ParticleFilter:
     model : Model
         Sensor, shapes and motion, as the simulator has them.
     particles : int
-        Per class.
+        Per class, while the cloud still searches for its object.
+    followers : int
+        Per class, once it has found it.
     """
 
     model: Model = field(default_factory=Model)
-    particles: int = 300
+    particles: int = 1200
+    followers: int = 300
     sensor = "scan"
 
     def init(self, prior: Prior, rng: np.random.Generator) -> ParticleState:
@@ -137,8 +141,8 @@ class ParticleFilter:
             return of
 
         done = [
-            temper(look_at(cloud, echoes, rng), log_likelihood(k), rng, STAGES if state.log_probs[k] > DEAD else DEAD_STAGES)
-            for k, cloud in enumerate(state.clouds)
+            temper(self.ready(cloud, alive, scan, echoes, rng), log_likelihood(k), rng, STAGES if alive else DEAD_STAGES)
+            for k, (cloud, alive) in enumerate(zip(state.clouds, state.log_probs > DEAD, strict=True))
         ]
         status = max(d.status for d in done)
         evidence = np.array([d.log_evidence for d in done])
@@ -147,6 +151,12 @@ class ParticleFilter:
             return state._replace(visibility=fog), info._replace(log_evidence=np.zeros(len(done)))
         log_probs = update_log_probs(state.log_probs, evidence)
         return ParticleState(log_probs, tuple(d.cloud for d in done), fog), info
+
+    def ready(self, cloud: Cloud, alive: bool, scan: Scan, echoes: Array, rng: np.random.Generator) -> Cloud:
+        """A searching cloud looks where echoes are; one that has found its object, or is dead, needs fewer particles."""
+        if alive and not found(cloud):
+            return look_at(cloud, echoes, scan.pose, rng)
+        return cloud if len(cloud.gust) == self.followers else resample(cloud, self.followers, rng)
 
     @property
     def body(self) -> float:
@@ -166,26 +176,41 @@ class ParticleFilter:
         return Belief(state.log_probs, mix(weights, places), Particles(points, joint))
 
 
-def look_at(cloud: Cloud, echoes: Array, rng: np.random.Generator) -> Cloud:
-    """Move half of a cloud that has not found its object yet to where echoes (n, 2) are, weights corrected.
+def found(cloud: Cloud) -> bool:
+    """Whether the cloud's positions agree to `FOUND`."""
+    P = moments(cloud.position, np.exp(cloud.log_weights)).covariance
+    return float(np.linalg.det(P)) < FOUND**4
+
+
+def look_at(cloud: Cloud, echoes: Array, pose: Pose, rng: np.random.Generator) -> Cloud:
+    """Move half of a searching cloud to where echoes (n, 2) are, and correct the weights.
 
     Importance sampling from q = (1 - s) N + s E with the cloud's positions as N(m, P) and E a mixture of
-    N(echo, REACH² I): w ∝ N / q. Without it a small cloud may have no particle near the first echo.
+    Gaussians about the echoes, narrow along the line of sight: w ∝ N / q. Without it a cloud may have no
+    particle near the first echo.
     """
     mean, P = moments(cloud.position, np.exp(cloud.log_weights))
-    if len(echoes) == 0 or np.sqrt(np.linalg.det(P)) < FOUND**2:
+    inverse = np.linalg.inv(P)
+    echoes = echoes[mahalanobis(echoes - mean, inverse) < PLAUSIBLE**2]
+    if len(echoes) == 0:
         return cloud
     n = len(cloud.position)
-    moved = rng.random(n) < LOOKING
-    there = echoes[rng.integers(len(echoes), size=n)] + REACH * rng.standard_normal((n, 2))
-    position = np.where(moved[:, None], there, cloud.position)
-    off = position - mean
-    log_n = -0.5 * np.einsum("ni,ij,nj->n", off, np.linalg.inv(P), off) - 0.5 * np.linalg.slogdet(P)[1]
-    gap = ((position[:, None] - echoes) / REACH) ** 2
-    log_e = np.log(np.exp(-0.5 * gap.sum(axis=2)).mean(axis=1) + 1e-300) - 2.0 * np.log(REACH)
+    sight = mean - np.array([pose.x, pose.y])
+    ahead = sight / np.hypot(*sight)
+    turn = np.array([ahead, [-ahead[1], ahead[0]]])  # rows: along and across the line of sight
+    there = echoes[rng.integers(len(echoes), size=n)] + (np.array(REACH) * rng.standard_normal((n, 2))) @ turn
+    position = np.where((rng.random(n) < LOOKING)[:, None], there, cloud.position)
+    log_n = -0.5 * mahalanobis(position - mean, inverse) + 0.5 * np.linalg.slogdet(inverse)[1]
+    gap = (position[:, None] - echoes) @ turn.T / np.array(REACH)
+    log_e = np.log(np.exp(-0.5 * (gap**2).sum(axis=2)).mean(axis=1) + 1e-300) - np.log(np.prod(REACH))
     log_q = np.logaddexp(np.log1p(-LOOKING) + log_n, np.log(LOOKING) + log_e)
     log_weights = cloud.log_weights + log_n - log_q
     return cloud._replace(position=position, log_weights=log_weights - log_sum_exp(log_weights))
+
+
+def mahalanobis(off: Array, inverse: Array) -> Array:
+    """Squared Mahalanobis lengths of offsets (n, 2)."""
+    return np.einsum("ni,ij,nj->n", off, inverse, off)
 
 
 def temper(
@@ -228,6 +253,12 @@ def largest_step(log_weights: Array, values: Array, limit: float) -> float:
         middle = 0.5 * (low + high)
         low, high = (middle, high) if ess(log_weights + middle * values) >= enough else (low, middle)
     return max(low, 1e-6 * limit)
+
+
+def resample(cloud: Cloud, n: int, rng: np.random.Generator) -> Cloud:
+    """Draw n equally weighted particles from a cloud, systematically."""
+    chosen = systematic(np.exp(cloud.log_weights), rng.random(), n)
+    return Cloud(*(part[chosen] for part in cloud))._replace(log_weights=np.full(n, -np.log(n)))
 
 
 class Statics(NamedTuple):
@@ -274,8 +305,8 @@ def rejuvenate(
     proposals are the cloud's own covariance, scaled by 2.38/sqrt(d) and less. Returns the cloud and its ln L.
     """
     spread = Statics.of(cloud)
+    n = len(cloud.gust)
     chosen = systematic(np.exp(cloud.log_weights), rng.random())
-    n = len(chosen)
     cloud = Cloud(*(part[chosen] for part in cloud))._replace(log_weights=np.full(n, -np.log(n)))
     values, statics = values[chosen], statics_of(cloud)
     density = prior.log_density(statics)

@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 from filters.spec import Array
 
 
-def systematic(weights: Array, uniform: float) -> NDArray[np.int64]:
+def systematic(weights: Array, uniform: float, n: int | None = None) -> NDArray[np.int64]:
     """Ancestors (n,) by one uniform in [0, 1): particle i is drawn floor or ceil of n w_i times.
 
-    Source: Kitagawa 1996, J. Comput. Graph. Stat. 5:1; weights (n,) need not be normalised.
+    Source: Kitagawa 1996, J. Comput. Graph. Stat. 5:1; weights need not be normalised, n is their number
+    unless given.
     """
-    n = len(weights)
+    n = len(weights) if n is None else n
     edges = np.cumsum(weights)
-    return np.searchsorted(edges, (np.arange(n) + uniform) / n * edges[-1], side="right").clip(max=n - 1)
+    return np.searchsorted(edges, (np.arange(n) + uniform) / n * edges[-1], side="right").clip(max=len(weights) - 1)
 
 
 def ess(log_weights: Array) -> float:

@@ -47,7 +47,7 @@ class Hazard:
 
     kind: str = "draw"
     barrier_probability: float = 0.5
-    x: float = 32.0
+    x: float = 34.0
     x_spread: float = 1.5
     y: float = -0.6
     y_spread: float = 0.6
@@ -75,8 +75,8 @@ class Ego:
         `slow` drives at this share of the approach speed; its square is the share of impact energy left.
     """
 
-    speed: tuple[float, float] = (5.5, 8.5)
-    reaction: float = 0.9
+    speed: tuple[float, float] = (6.0, 8.5)
+    reaction: float = 1.0
     deceleration: float = 3.0
     margin: float = 2.0
     slow_factor: float = 0.63
