@@ -14,9 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba import config, njit
+from numba import njit
+from numba.core import config as numba_config
 
 HERE = Path(__file__).parent
+config: Any = numba_config
 
 
 def cache_folder() -> Path:

@@ -125,7 +125,9 @@ class Kalman:
             mixed = bank if klass == BARRIER else interact(bank, self.model.motion.switch(dt))
             drift = frame_drift(motion, mixed.mean[0, :2])
             moved = [self.move(klass, m, Gaussian(*g), dt, drift) for m, g in enumerate(zip(*mixed[1:], strict=True))]
-            banks.append(Bank(mixed.log_probs, np.stack([g.mean for g in moved]), np.stack([g.covariance for g in moved])))
+            banks.append(
+                Bank(mixed.log_probs, np.stack([g.mean for g in moved]), np.stack([g.covariance for g in moved]))
+            )
         return state._replace(banks=tuple(banks))
 
     def move(self, klass: int, mode: int, state: Gaussian, dt: float, drift: Array) -> Gaussian:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from filters.belief import log_sum_exp, mix, moments, update_log_probs
@@ -26,11 +27,25 @@ from filters.models.optics import echo_table
 from filters.models.shapes import BagPrior, BarrierPrior, Solids
 from filters.models.visibility import Visibility, update_visibility, visibility_prior
 from filters.resampling import ess, systematic
-from filters.spec import BAG, BARRIER, Array, Belief, EgoMotion, Info, Measurement, Particles, Pose, Prior, Scan, Status
+from filters.spec import (
+    BAG,
+    BARRIER,
+    Array,
+    Belief,
+    EgoMotion,
+    Gaussian,
+    Info,
+    Measurement,
+    Particles,
+    Pose,
+    Prior,
+    Scan,
+    Status,
+)
 
 MOVES = 2  # Metropolis steps of a rejuvenation
 LOOKING, REACH = 0.5, (0.1, 0.3)  # share of a searching cloud that looks where echoes are; how near along, across, m
-PLAUSIBLE = 4.0  # standard deviations from the cloud within which an echo is worth a look
+PLAUSIBLE = 3.5  # deviations of the announced place, and of the cloud, within which an echo is worth a look
 FOUND = 0.08  # m: a cloud narrower than this has found its object
 DEAD, DEAD_STAGES = -9.0, 2  # a class of lower log-probability is followed with fewer steps
 ENOUGH = 0.5  # effective share below which a cloud is resampled
@@ -39,7 +54,7 @@ STAGES = 40  # tempering steps at most
 
 
 class Cloud(NamedTuple):
-    """Particles of one class: position and velocity (n, 2), gust (n,), latents (n, d), fog deviate (n,), log-weights (n,)."""
+    """Particles of one class: position, velocity (n, 2), gust (n,), latents (n, d), fog deviate, log-weights (n,)."""
 
     position: Array
     velocity: Array
@@ -50,11 +65,12 @@ class Cloud(NamedTuple):
 
 
 class ParticleState(NamedTuple):
-    """Class log-probabilities (K,), a cloud per class, and the fog."""
+    """Class log-probabilities (K,), a cloud per class, the fog, and the place that was announced."""
 
     log_probs: Array
     clouds: tuple[Cloud, ...]
     visibility: Visibility
+    announced: Gaussian
 
 
 class Tempered(NamedTuple):
@@ -88,7 +104,8 @@ class ParticleFilter:
 
     def init(self, prior: Prior, rng: np.random.Generator) -> ParticleState:
         clouds = tuple(self.draw(k, prior, rng) for k in range(len(prior.log_probs)))
-        return ParticleState(prior.log_probs, clouds, visibility_prior(prior.visibility, prior.visibility_spread))
+        fog = visibility_prior(prior.visibility, prior.visibility_spread)
+        return ParticleState(prior.log_probs, clouds, fog, prior.position)
 
     def draw(self, klass: int, prior: Prior, rng: np.random.Generator) -> Cloud:
         """A cloud from the prior of one class."""
@@ -128,7 +145,7 @@ class ParticleFilter:
         window = window_of(scan, everyone, self.body)
         if window.azimuth.size < 2 or window.elevation.size < 2:
             return state, Info(np.zeros(len(state.clouds)))
-        echoes = unexplained(window)
+        echoes = plausible(unexplained(window), state.announced)
         fog, clutter = update_visibility(state.visibility, table, *window.beams())
         background = clutter_table(window, clutter)
 
@@ -141,7 +158,9 @@ class ParticleFilter:
             return of
 
         done = [
-            temper(self.ready(cloud, alive, scan, echoes, rng), log_likelihood(k), rng, STAGES if alive else DEAD_STAGES)
+            temper(
+                self.ready(cloud, alive, scan, echoes, rng), log_likelihood(k), rng, STAGES if alive else DEAD_STAGES
+            )
             for k, (cloud, alive) in enumerate(zip(state.clouds, state.log_probs > DEAD, strict=True))
         ]
         status = max(d.status for d in done)
@@ -150,10 +169,11 @@ class ParticleFilter:
         if status != Status.OK:
             return state._replace(visibility=fog), info._replace(log_evidence=np.zeros(len(done)))
         log_probs = update_log_probs(state.log_probs, evidence)
-        return ParticleState(log_probs, tuple(d.cloud for d in done), fog), info
+        after = state._replace(log_probs=log_probs, clouds=tuple(d.cloud for d in done), visibility=fog)
+        return after, info
 
     def ready(self, cloud: Cloud, alive: bool, scan: Scan, echoes: Array, rng: np.random.Generator) -> Cloud:
-        """A searching cloud looks where echoes are; one that has found its object, or is dead, needs fewer particles."""
+        """A searching cloud looks where echoes are; one that has found its object, or is dead, needs fewer."""
         if alive and not found(cloud):
             return look_at(cloud, echoes, scan.pose, rng)
         return cloud if len(cloud.gust) == self.followers else resample(cloud, self.followers, rng)
@@ -191,7 +211,7 @@ def look_at(cloud: Cloud, echoes: Array, pose: Pose, rng: np.random.Generator) -
     """
     mean, P = moments(cloud.position, np.exp(cloud.log_weights))
     inverse = np.linalg.inv(P)
-    echoes = echoes[mahalanobis(echoes - mean, inverse) < PLAUSIBLE**2]
+    echoes = plausible(echoes, Gaussian(mean, P))
     if len(echoes) == 0:
         return cloud
     n = len(cloud.position)
@@ -208,7 +228,12 @@ def look_at(cloud: Cloud, echoes: Array, pose: Pose, rng: np.random.Generator) -
     return cloud._replace(position=position, log_weights=log_weights - log_sum_exp(log_weights))
 
 
-def mahalanobis(off: Array, inverse: Array) -> Array:
+def plausible(places: Array, where: Gaussian) -> Array:
+    """Those of the places (n, 2) that lie within `PLAUSIBLE` deviations."""
+    return places[mahalanobis(places - where.mean, np.linalg.inv(where.covariance)) < PLAUSIBLE**2]
+
+
+def mahalanobis(off: Array, inverse: NDArray[np.floating]) -> Array:
     """Squared Mahalanobis lengths of offsets (n, 2)."""
     return np.einsum("ni,ij,nj->n", off, inverse, off)
 

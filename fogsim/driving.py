@@ -19,7 +19,7 @@ PASSED = 1.0  # m behind ego's front: an object there is history
 
 
 class Choice(NamedTuple):
-    """The driver's action, whether its full choice is open, what every belief under every policy would do, and losses."""
+    """The driver's action, whether all actions are open, what each belief would do by each policy, and losses."""
 
     action: int
     open: bool

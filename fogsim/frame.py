@@ -44,9 +44,17 @@ class Frame:
     time: Annotated[np.ndarray, np.float64, (), "s", "simulated time"]
     ego_pose: Annotated[np.ndarray, np.float64, ("pose",), "m, m, rad", "true pose of ego"]
     ego_speed: Annotated[np.ndarray, np.float64, (), "m/s", "true speed of ego"]
-    odometry: Annotated[np.ndarray, np.float64, ("pose",), "m, m, rad", "estimated pose of ego: the odometry frame is the filters' frame"]
+    odometry: Annotated[
+        np.ndarray,
+        np.float64,
+        ("pose",),
+        "m, m, rad",
+        "estimated pose of ego: the odometry frame is the filters' frame",
+    ]
     action: Annotated[np.ndarray, np.int8, (), "", "what the driver does: index into ACTIONS"]
-    at_decision_point: Annotated[np.ndarray, np.bool_, (), "", "true in the one frame in which the driver's full choice opens"]
+    at_decision_point: Annotated[
+        np.ndarray, np.bool_, (), "", "true in the one frame in which the driver's full choice opens"
+    ]
     collided: Annotated[np.ndarray, np.bool_, (), "", "ego overlaps a barrier"]
     visibility: Annotated[np.ndarray, np.float64, (), "m", "true meteorological optical range"]
     track_id: Annotated[np.ndarray, np.int16, ("track",), "", "-1 marks an empty slot"]
@@ -55,24 +63,48 @@ class Frame:
     truth_velocity: Annotated[np.ndarray, np.float64, ("track", "xy"), "m/s", "velocity of the object"]
     truth_size: Annotated[np.ndarray, np.float64, ("track", "size"), "m", "full extents along, across, up"]
     truth_yaw: Annotated[np.ndarray, np.float64, ("track",), "rad", "yaw of the object"]
-    distance_left: Annotated[np.ndarray, np.float64, ("track",), "m", "true distance along the road from ego's front to the object's centre"]
+    distance_left: Annotated[
+        np.ndarray, np.float64, ("track",), "m", "true distance along the road from ego's front to the object's centre"
+    ]
     object_echoes: Annotated[np.ndarray, np.int32, ("track",), "", "echoes that truly come from the object"]
     features: Annotated[np.ndarray, np.float32, ("track", "feature"), "see FEATURES", "what perception measures"]
     log_probs: Annotated[np.ndarray, np.float64, ("belief", "track", "klass"), "nats", "log-probability of each class"]
     position_mean: Annotated[np.ndarray, np.float64, ("belief", "track", "xy"), "m", "odometry frame"]
     position_covariance: Annotated[np.ndarray, np.float64, ("belief", "track", "xy", "xy"), "m^2", "odometry frame"]
-    epistemic: Annotated[np.ndarray, np.float32, ("belief", "track"), "nats", "mutual information of label and weights, NaN without"]
-    log_evidence: Annotated[np.ndarray, np.float64, ("belief", "track", "klass"), "nats", "of this tick, one common constant free"]
+    epistemic: Annotated[
+        np.ndarray, np.float32, ("belief", "track"), "nats", "mutual information of label and weights, NaN without"
+    ]
+    log_evidence: Annotated[
+        np.ndarray, np.float64, ("belief", "track", "klass"), "nats", "of this tick, one common constant free"
+    ]
     ess: Annotated[np.ndarray, np.float32, ("belief", "track"), "", "effective sample size, NaN without"]
     nis: Annotated[np.ndarray, np.float32, ("belief", "track"), "", "normalised innovation squared, NaN without"]
     status: Annotated[np.ndarray, np.int8, ("belief", "track"), "", "filters.spec.Status"]
-    shadow_action: Annotated[np.ndarray, np.int8, ("belief", "policy"), "", "what this belief under this policy would do now"]
-    expected_loss: Annotated[np.ndarray, np.float64, ("belief", "action"), "loss", "expected loss of each action under the Bayes policy"]
-    points: Annotated[np.ndarray, np.float32, ("belief", "track", "point", "xy"), "m", "draws of the position, NaN without; odometry frame"]
+    shadow_action: Annotated[
+        np.ndarray, np.int8, ("belief", "policy"), "", "what this belief under this policy would do now"
+    ]
+    expected_loss: Annotated[
+        np.ndarray, np.float64, ("belief", "action"), "loss", "expected loss of each action under the Bayes policy"
+    ]
+    points: Annotated[
+        np.ndarray,
+        np.float32,
+        ("belief", "track", "point", "xy"),
+        "m",
+        "draws of the position, NaN without; odometry frame",
+    ]
     range: Annotated[np.ndarray, np.uint16, ("ring", "column", "echo"), "5 mm", "0 where there was no echo"]
     power: Annotated[np.ndarray, np.uint16, ("ring", "column", "echo"), "1/64 noise", "0 where there was no echo"]
-    label: Annotated[np.ndarray, np.uint8, ("ring", "column", "echo"), "", "truth: 0 nothing, 1 noise, 2 fog, 3 background, 4 + k track slot k"]
-    filter_ms: Annotated[np.ndarray, np.float32, ("belief",), "ms", "wall time of each filter (fused: perception and decision)"]
+    label: Annotated[
+        np.ndarray,
+        np.uint8,
+        ("ring", "column", "echo"),
+        "",
+        "truth: 0 nothing, 1 noise, 2 fog, 3 background, 4 + k track slot k",
+    ]
+    filter_ms: Annotated[
+        np.ndarray, np.float32, ("belief",), "ms", "wall time of each filter (fused: perception and decision)"
+    ]
 
 
 # Left out of logs at level "beliefs".

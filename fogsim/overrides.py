@@ -52,4 +52,6 @@ def parse(text: str, hint: Any, path: str) -> Any:
         except ValueError:
             pass
     kind = getattr(hint, "__name__", str(hint))
-    raise UserError(f"{path}={text!r}: expected {kind}" + ("" if hint in (int, float, bool, str) else "; set its fields"))
+    raise UserError(
+        f"{path}={text!r}: expected {kind}" + ("" if hint in (int, float, bool, str) else "; set its fields")
+    )

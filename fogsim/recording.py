@@ -13,7 +13,6 @@ from fogsim.frame import MAX_TRACKS, POINTS, Frame
 from fogsim.perception.perceive import Percept
 from fogsim.scenario import Scenario
 from fogsim.sensors.lidar import Returns
-from fogsim.world import ego as car
 from fogsim.world import world as worlds
 
 

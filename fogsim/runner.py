@@ -35,6 +35,7 @@ def run(scenario: Scenario, seed: int) -> Iterator[Frame]:
     Parameters
     ----------
     scenario : Scenario
+        The encounter.
     seed : int
         With the scenario it determines every frame but the wall times.
 
@@ -58,8 +59,9 @@ def run(scenario: Scenario, seed: int) -> Iterator[Frame]:
             before, pose = pose, car.front(scenario.ego, world.ego)
             motion = odometry.measure(before, pose, motion.pose, scenario.odometry, stream(seed, "odometry", tick))
             memory = perceiving.predict(memory, motion, scenario.dt)
-        returns, scan = sweep(world, pose, motion.pose, scenario, background, stream(seed, "lidar", tick))
+        returns = sweep(world, pose, scenario, background, stream(seed, "lidar", tick))
         clock = perf_counter()
+        scan = scan_of(returns, motion.pose, scenario, background)
         memory, percepts = perceiving.perceive(memory, scan, world.time, table)
         perceived = perf_counter()
         followers.step(percepts, motion if tick else None, scenario.dt, world.time)
@@ -104,19 +106,18 @@ def prior_of(scenario: Scenario, hazard: Hazard) -> Prior:
 
 
 def sweep(
-    world: worlds.World,
-    pose: np.ndarray,
-    estimate: Pose,
-    scenario: Scenario,
-    background: Background,
-    rng: np.random.Generator,
-) -> tuple[lidars.Returns, Scan]:
-    """The true lidar's returns, and the scan as filters get it: at the estimated pose, beside the known map there."""
+    world: worlds.World, pose: np.ndarray, scenario: Scenario, background: Background, rng: np.random.Generator
+) -> lidars.Returns:
+    """What the true lidar returns."""
     true_pose = Pose(float(pose[0]), float(pose[1]), scenario.lidar.height, float(pose[2]))
     solids = worlds.solids_of(world, scenario)
-    returns = lidars.scan(solids, background(true_pose), true_pose, world.visibility, scenario.lidar, rng)
+    return lidars.scan(solids, background(true_pose), true_pose, world.visibility, scenario.lidar, rng)
+
+
+def scan_of(returns: lidars.Returns, estimate: Pose, scenario: Scenario, background: Background) -> Scan:
+    """The returns as filters get them: at the estimated pose, beside the known map there."""
     elevation, azimuth = lidars.grid(scenario.lidar)
-    return returns, Scan(
+    return Scan(
         elevation,
         azimuth,
         estimate,

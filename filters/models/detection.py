@@ -23,7 +23,13 @@ def hit_power(model: Model, distance: Array, log_reflectance: Array, log_visibil
 
 
 def expected_echoes(
-    model: Model, height: float, distance: Array, width: float, top: Array, log_reflectance: Array, log_visibility: float
+    model: Model,
+    height: float,
+    distance: Array,
+    width: float,
+    top: Array,
+    log_reflectance: Array,
+    log_visibility: float,
 ) -> Array:
     """Beams that meet a front of width x top m, times the chance that each is heard and two beside it too.
 

@@ -312,7 +312,11 @@ def sample_beam(
         count += 1
     if not table.strongest and count > 1:
         order = np.argsort(ranges[:count])
-        ranges[:count], powers[:count], labels[:count] = ranges[:count][order], powers[:count][order], labels[:count][order]
+        ranges[:count], powers[:count], labels[:count] = (
+            ranges[:count][order],
+            powers[:count][order],
+            labels[:count][order],
+        )
 
 
 class BeamSurfaces(NamedTuple):

@@ -73,7 +73,9 @@ def window_of(scan: Scan, positions: Array, body: float) -> Window:
 def unexplained(window: Window) -> Array:
     """Where (x, y) echoes lie that are neither at the known background nor lower or higher than any candidate."""
     background = window.background.range[..., None]
-    ring, column, echo = np.nonzero((window.power > 0.0) & (window.range < background - CLEAR) & window.scanned[..., None])
+    ring, column, echo = np.nonzero(
+        (window.power > 0.0) & (window.range < background - CLEAR) & window.scanned[..., None]
+    )
     distance, up = window.range[ring, column, echo], window.elevation[ring]
     level = window.z + distance * np.sin(up)
     bearing = window.azimuth[column] + window.yaw
@@ -111,15 +113,15 @@ def object_log_ratios(
     for i in range(solids.x.size):
         fog = fog_at(table, log(20.0) / exp(log_visibility[i]))
         place = (log_visibility[i] - nodes[0]) / (nodes[1] - nodes[0])
-        node = min(max(int(floor(place)), 0), nodes.size - 2)
+        node = min(max(floor(place), 0), nodes.size - 2)
         share = min(max(place - node, 0.0), 1.0)
         away_x, away_y = solids.x[i] - window.x, solids.y[i] - window.y
         away = hypot(away_x, away_y)
         body = hypot(solids.hx[i], solids.hy[i]) if solids.kind[i] == BOX else solids.hx[i]
         bearing = (atan2(away_y, away_x) - window.yaw + pi) % (2.0 * pi) - pi
         half = asin(min(body / away, 1.0)) if away > 0.0 else pi
-        first = max(int(ceil((bearing - half - window.azimuth[0]) / step)), 0)
-        last = min(int(floor((bearing + half - window.azimuth[0]) / step)), window.azimuth.size - 1)
+        first = max(ceil((bearing - half - window.azimuth[0]) / step), 0)
+        last = min(floor((bearing + half - window.azimuth[0]) / step), window.azimuth.size - 1)
         if last < first:
             continue
         near, far = max(away - body, 0.0), away + body

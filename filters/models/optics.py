@@ -130,7 +130,11 @@ def echo_table(optics: Optics) -> EchoTable:
     soft, median = [], []
     for alpha in np.exp(LOG_ALPHA):
         ranges, received = waveform(optics, alpha, saturated, step)
-        soft.append(0.5 * SPEED_OF_LIGHT * np.maximum.accumulate(received)[round(STOP_STEP / step) - 1 :: round(STOP_STEP / step)])
+        soft.append(
+            0.5
+            * SPEED_OF_LIGHT
+            * np.maximum.accumulate(received)[round(STOP_STEP / step) - 1 :: round(STOP_STEP / step)]
+        )
         # A receiver that reports peak - c tau/2 puts a wall at the wall; fog is reported the same way.
         median.append(ranges[received.argmax()] - 0.5 * SPEED_OF_LIGHT * optics.pulse)
     range_min, range_max = optics.range_limits

@@ -131,7 +131,17 @@ def uniform_from_normal(latents: Array, bounds: Array) -> Array:
 
 @jit
 def meet_box(
-    ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, hx: float, hy: float, hz: float, c: float, s: float
+    ox: float,
+    oy: float,
+    oz: float,
+    dx: float,
+    dy: float,
+    dz: float,
+    hx: float,
+    hy: float,
+    hz: float,
+    c: float,
+    s: float,
 ) -> tuple[float, float]:
     """Slab test of a ray from o (relative to the box's centre) along unit d: (range, cosine), (inf, 0) if missed.
 
@@ -157,9 +167,7 @@ def meet_box(
 
 
 @jit
-def meet_sphere(
-    ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, radius: float
-) -> tuple[float, float]:
+def meet_sphere(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, radius: float) -> tuple[float, float]:
     """Ray from o (relative to the centre) along unit d against a sphere: (range, cosine), (inf, 0) if missed."""
     along = -(ox * dx + oy * dy + oz * dz)
     half_chord_squared = radius * radius - (ox * ox + oy * oy + oz * oz - along * along)
@@ -174,7 +182,7 @@ def meet_sphere(
 def meet(
     solids: Solids, i: int, c: float, s: float, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float
 ) -> tuple[float, float]:
-    """Ray from o along unit d against solid i, whose yaw has cosine c and sine s: (range, cosine), (inf, 0) if missed."""
+    """Ray from o along unit d against solid i of yaw cosine c and sine s: (range, cosine), (inf, 0) if missed."""
     px, py, pz = ox - solids.x[i], oy - solids.y[i], oz - solids.z[i]
     if solids.kind[i] == BOX:
         return meet_box(px, py, pz, dx, dy, dz, solids.hx[i], solids.hy[i], solids.hz[i], c, s)

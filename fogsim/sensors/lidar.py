@@ -43,7 +43,9 @@ class Lidar:
 
     def __post_init__(self) -> None:
         if self.rings < 2 or self.columns < 2:
-            raise UserError(f"found {self.rings} rings and {self.columns} columns of beams, expected at least 2 of each")
+            raise UserError(
+                f"found {self.rings} rings and {self.columns} columns of beams, expected at least 2 of each"
+            )
         if not 0.0 < self.azimuth_deg <= 360.0:
             raise UserError(f"lidar.azimuth_deg is {self.azimuth_deg}, expected above 0 and at most 360")
 
@@ -115,7 +117,9 @@ def quantise(ranges: np.ndarray, powers: np.ndarray, labels: np.ndarray, shape: 
     step = np.where(heard, np.clip(np.rint(ranges / RANGE_UNIT), 1, 65535), 0)
     level = np.where(heard, np.clip(np.rint(powers / POWER_UNIT), 1, 65535), 0)
     return Returns(
-        step.astype(np.uint16).reshape(shape), level.astype(np.uint16).reshape(shape), labels.astype(np.uint8).reshape(shape)
+        step.astype(np.uint16).reshape(shape),
+        level.astype(np.uint16).reshape(shape),
+        labels.astype(np.uint8).reshape(shape),
     )
 
 
