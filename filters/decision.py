@@ -16,7 +16,7 @@ from filters.belief import interval_probability
 from filters.spec import Array, Belief
 
 PROCEED, SLOW, CHANGE_LANE, BRAKE = range(4)
-BARRIER_HALF = 0.6  # m, half the mean barrier's length
+HALF_LENGTHS = (0.28, 0.44, 0.6, 0.76, 0.92)  # m, of barriers 0.4 to 2 m long, equally likely
 NEXT_LANE_NEEDED = 30.0  # m of free next lane that a change of lane takes
 
 
@@ -85,9 +85,10 @@ def lower_envelope(losses: Array) -> Envelope:
 
 
 def in_path(belief: Belief, centre: float, half_width: float) -> float:
-    """P(the object's lateral position overlaps the path swept about `centre`)."""
-    reach = half_width + BARRIER_HALF
-    return interval_probability(belief.position, 1, centre - reach, centre + reach)
+    """P(a barrier at the belief's lateral position overlaps the path swept about `centre`), over lengths too."""
+    reaches = [half_width + half for half in HALF_LENGTHS]
+    chances = [interval_probability(belief.position, 1, centre - r, centre + r) for r in reaches]
+    return sum(chances) / len(chances)
 
 
 def expected_losses(beliefs: list[Belief], losses: Array, situation: Situation) -> Array:

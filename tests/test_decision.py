@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from filters.decision import (
-    BARRIER_HALF,
     BRAKE,
     CHANGE_LANE,
+    HALF_LENGTHS,
     PROCEED,
     SLOW,
     Loss,
@@ -106,10 +106,10 @@ def test_before_the_decision_point_only_proceed_and_slow_are_open(q):
 def test_expected_losses_are_the_mean_over_class_and_place(y, deviation):
     """Two candidates drawn a hundred thousand times; hitting one in the next lane costs a collision."""
     beliefs, n, rng = [belief(0.4, y, deviation), belief(0.1, 3.0, 0.6)], 100_000, np.random.default_rng(0)
-    reach = OPEN.half_width + BARRIER_HALF
     own, beside = np.zeros(n, bool), np.zeros(n, bool)
     for b in beliefs:
         barrier = rng.random(n) < b.barrier
+        reach = OPEN.half_width + rng.choice(HALF_LENGTHS, n)
         place = rng.normal(b.position.mean[1], np.sqrt(b.position.covariance[1, 1]), n)
         own |= barrier & (np.abs(place - OPEN.lateral) < reach)
         beside |= barrier & (np.abs(place - OPEN.next_lane) < reach)
@@ -125,10 +125,11 @@ def test_the_table_is_not_changed():
     assert (table == TABLE).all()
 
 
-def test_in_path_reaches_half_a_barrier_beyond_ego():
-    assert in_path(belief(0.5, 1.54, 1e-3), 0.0, 0.95) == pytest.approx(1.0)
-    assert in_path(belief(0.5, 1.56, 1e-3), 0.0, 0.95) == pytest.approx(0.0)
-    assert in_path(belief(0.5, 1.55, 0.2), 0.0, 0.95) == pytest.approx(0.5)
+def test_in_path_reaches_half_a_barrier_beyond_ego_whatever_its_length():
+    for k, half in enumerate(HALF_LENGTHS):
+        share = 1.0 - (k + 1) / len(HALF_LENGTHS)  # of the barriers that are longer than this one
+        assert in_path(belief(0.5, 0.95 + half + 0.01, 1e-3), 0.0, 0.95) == pytest.approx(share)
+    assert in_path(belief(0.5, 0.0, 1e-3), 0.0, 0.95) == pytest.approx(1.0)
 
 
 def test_most_likely_label_ignores_how_sure_it_is():

@@ -57,21 +57,24 @@ def report(out: Path) -> None:
     from rich.table import Table
 
     from fogsim.scoring.encounters import MOMENTS
-    from fogsim.scoring.report import print_score
+    from fogsim.scoring.report import driver_table, interval, print_score
     from fogsim.scoring.scores import score
 
     console = Console(width=120)
+    holder = score([out / "bayes"])
+    print_score(holder, console)
     both = score([out / policy for policy in POLICIES])
-    print_score(both, console)
+    console.print(driver_table(both))
+    for d in both.differences:
+        console.print(f"cost of ({d.driver}) less ({d.other}), {d.n} common encounters: {interval(d.cost, '.2f')}")
     table = Table("visibility", "filter", *[f"entropy at {r} m" for r in (20, 15, 10)], title="open loop, nats")
     for v in VISIBILITIES:
         rows = {(b.belief, b.moment): b.entropy for b in score([out / f"{v:.0f}m"]).beliefs}
         for name in dict.fromkeys(name for name, _ in rows):
             table.add_row(f"{v:.0f} m", name, *[f"{rows[name, f'{r} m']:.3f}" for r in (20, 15, 10)])
     console.print(table)
-    holders = [e for e in both.encounters if "bayes" in e.driver]
-    k = holders[0].beliefs.index("particle")
-    p = np.array([e.p_barrier[MOMENTS.index("decision"), k] for e in holders])
+    k = holder.belief_names.index("particle")
+    p = np.array([e.p_barrier[MOMENTS.index("decision"), k] for e in holder.encounters])
     console.print("P(barrier) of the particle filter at the decision point, belief-holder driving:")
     for low, high, n in zip(BINS, BINS[1:], np.histogram(p, BINS)[0], strict=False):
         console.print(f"  {low:4.2f} to {high:4.2f}  {n:4d}  {'#' * (60 * n // len(p))}")

@@ -1,0 +1,222 @@
+"""The particle filter on simulated scans, and its parts on their own."""
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from filters.belief import mix, moments
+from filters.models.object_echo import window_of
+from filters.particle import (
+    DEAD,
+    ENOUGH,
+    FEWEST,
+    FOUND,
+    Cloud,
+    ParticleFilter,
+    Statics,
+    found,
+    largest_step,
+    resample,
+    temper,
+)
+from filters.resampling import ess
+from filters.spec import BAG, BARRIER, Gaussian, Measurement, Prior, Status
+from filters.streams import stream
+from fogsim.followers import model_of
+from tests.encounters import NOTHING_THERE, at_distance, drive, encounter, sweep, truth_in_odometry
+
+SEEDS = range(6)
+KINDS = {"bag": BAG, "barrier": BARRIER}
+PRIOR = Prior(np.log([0.3, 0.7]), Gaussian(np.array([15.0, -0.6]), np.diag([1.0, 0.36])), 40.0, 0.3)
+FILTER = ParticleFilter(model_of(encounter()), particles=400, followers=100)
+
+
+@lru_cache
+def approaches():
+    """(kind, frames) of six seeds of each kind, driven through."""
+    return [(kind, drive(encounter(kind, filters=("particle", "kalman")), seed)[0]) for kind in KINDS for seed in SEEDS]
+
+
+def test_it_knows_the_class_at_ten_metres():
+    truth = [np.exp(at_distance(frames, 10.0).log_probs[0, 0, KINDS[kind]]) for kind, frames in approaches()]
+    assert sum(p > 0.9 for p in truth) >= 10, np.round(truth, 3)
+
+
+def test_it_is_never_without_a_belief():
+    for _, frames in approaches():
+        for frame in frames:
+            for field in (frame.log_probs[0, 0], frame.position_mean[0, 0], frame.position_covariance[0, 0]):
+                assert np.isfinite(field).all()
+            assert np.linalg.eigvalsh(frame.position_covariance[0, 0]).min() > 0.0
+            assert frame.status[0, 0] == Status.OK
+
+
+def test_it_knows_the_place_at_eight_metres():
+    errors = []
+    for _, frames in approaches():
+        frame = at_distance(frames, 8.0)
+        errors.append(np.hypot(*(frame.position_mean[0, 0] - truth_in_odometry(frame))))
+    assert max(errors) < 0.15, np.round(errors, 3)
+
+
+def test_its_covariance_says_how_wrong_it_is():
+    """Squared Mahalanobis errors in the plane average two; ten would be three times too sure."""
+    squares = []
+    for _, frames in approaches():
+        frame = at_distance(frames, 8.0)
+        off = frame.position_mean[0, 0] - truth_in_odometry(frame)
+        squares.append(off @ np.linalg.solve(frame.position_covariance[0, 0], off))
+    assert np.mean(squares) < 10.0, np.round(squares, 1)
+
+
+def test_it_learns_the_fog():
+    scenario = encounter("bag", 40.0)
+    frames, looks = drive(scenario, 4)
+    filter_, rng = ParticleFilter(model_of(scenario), 400, 100), stream(1, "fog")
+    report = Prior(PRIOR.log_probs, Gaussian(np.array([34.0, -0.6]), np.diag([2.25, 0.36])), 40.0, 0.3)
+    state = filter_.init(report, rng)
+    for look in looks[:15]:
+        if look.motion is not None:
+            state = filter_.predict(state, look.motion, scenario.dt, rng)
+        state, _ = filter_.update(state, Measurement(look.time, "scan", look.percepts[0].scan), rng)
+    truth = np.log(float(frames[0].visibility))
+    assert abs(truth - np.log(40.0)) > 0.05, "found a seed in which the report was right"
+    assert abs(state.visibility.mean - truth) < max(4.0 * state.visibility.deviation, 0.03)
+    assert state.visibility.deviation < 0.1
+
+
+# Its belief
+
+
+def test_the_points_are_the_belief():
+    state = FILTER.init(PRIOR, stream(1, "points"))
+    belief = FILTER.belief(state)
+    weights = np.exp(belief.points.log_weights)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights[400:].sum() == pytest.approx(0.7)
+    for one, other in zip(moments(belief.points.points, weights), belief.position, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+    apart = mix(np.exp(state.log_probs), [moments(c.position, np.exp(c.log_weights)) for c in state.clouds])
+    np.testing.assert_allclose(belief.position.mean, apart.mean)
+
+
+def test_only_bags_start_in_a_gust():
+    bag, barrier = FILTER.init(PRIOR, stream(2, "gust")).clouds
+    assert 0.1 < bag.gust.mean() < 0.3  # stationary share 0.2
+    assert not barrier.gust.any()
+    assert not barrier.velocity.any()
+
+
+# Its window
+
+
+def test_a_candidate_out_of_the_scan_leaves_the_state():
+    aside = PRIOR.position._replace(mean=np.array([0.0, 20.0]))
+    state = FILTER.init(Prior(PRIOR.log_probs, aside, 40.0, 0.3), stream(3, "aside"))
+    scan = sweep(NOTHING_THERE, 40.0)
+    after, info = FILTER.update(state, Measurement(0.0, "scan", scan), stream(4, "aside"))
+    assert after is state
+    np.testing.assert_array_equal(info.log_evidence, 0.0)
+
+
+def test_beams_outside_the_window_say_nothing():
+    scan = sweep(NOTHING_THERE, 40.0)
+    state = FILTER.init(PRIOR, stream(5, "window"))
+    window = window_of(scan, np.concatenate([c.position for c in state.clouds]), FILTER.body)
+    outside = (scan.azimuth < window.azimuth[0]) | (scan.azimuth > window.azimuth[-1])
+    assert outside.any()
+    odd = scan._replace(range=np.where(outside[:, None], 3.0, scan.range), power=np.where(outside[:, None], 90.0, scan.power))
+    infos = [FILTER.update(state, Measurement(0.0, "scan", s), stream(6, "window"))[1] for s in (scan, odd)]
+    np.testing.assert_array_equal(infos[0].log_evidence, infos[1].log_evidence)
+
+
+# Tempering and clouds
+
+
+def cloud_of(n, seed, deviation=1.0):
+    rng = stream(seed, "cloud")
+    place = rng.normal([15.0, 0.0], deviation, (n, 2))
+    return Cloud(place, np.zeros((n, 2)), np.zeros(n), rng.standard_normal((n, 3)), rng.standard_normal(n), np.full(n, -np.log(n)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_likelihood_that_is_no_number_depletes(bad):
+    cloud = cloud_of(50, 1)
+    values = np.where(np.arange(50) == 7, bad, -1.0)
+    done = temper(cloud, lambda _: values, stream(2, "bad"))
+    assert done.status == Status.DEPLETED
+    assert done.cloud is cloud
+    assert done.log_evidence == 0.0
+
+
+def test_depletion_leaves_the_class_and_says_so(monkeypatch):
+    state = FILTER.init(PRIOR, stream(1, "depleted"))
+    nan = lambda table, solids, *rest: np.full(solids.x.size, np.nan)  # noqa: E731
+    monkeypatch.setattr("filters.particle.object_log_ratios", nan)
+    after, info = FILTER.update(state, Measurement(0.0, "scan", sweep(NOTHING_THERE, 40.0)), stream(2, "depleted"))
+    assert info.status == Status.DEPLETED
+    np.testing.assert_array_equal(info.log_evidence, 0.0)
+    np.testing.assert_array_equal(after.log_probs, state.log_probs)
+    assert after.clouds is state.clouds
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 100.0, 1e5])
+def test_a_step_leaves_its_share_of_particles(scale):
+    rng = np.random.default_rng(0)
+    log_weights, values = np.full(1000, -np.log(1000.0)), scale * rng.standard_normal(1000)
+    step = largest_step(log_weights, values, 1.0)
+    kept = ess(log_weights + step * values) / ess(log_weights)
+    assert 0.0 < step <= 1.0
+    assert kept >= FEWEST if step < 1.0 or scale < 1.0 else True
+    assert step == 1.0 or kept < 1.05 * FEWEST or scale == 1e5
+
+
+@pytest.mark.parametrize("stages", [1, 2, 5])
+def test_few_stages_still_take_the_whole_measurement(stages):
+    """The exponents add to one: without resampling in between, one stage is plain importance weighing."""
+    cloud = cloud_of(300, 3)
+    done = temper(cloud, lambda c: -50.0 * (c.position[:, 0] - 16.5) ** 2, stream(4, "stages"), stages)
+    assert done.status == Status.OK
+    assert done.ess < 1.01 * ENOUGH * 300
+    exact = -0.5 * np.log(101.0) - 0.5 * 1.5**2 * 100.0 / 101.0
+    assert done.log_evidence == pytest.approx(exact, abs=1.0)
+    assert moments(done.cloud.position, np.exp(done.cloud.log_weights)).mean[0] == pytest.approx(16.5, abs=0.2)
+
+
+def test_resampling_keeps_the_moments_and_sets_the_number():
+    cloud = cloud_of(4000, 5)
+    weights = np.exp(-0.5 * (cloud.position[:, 0] - 14.0) ** 2)
+    cloud = cloud._replace(log_weights=np.log(weights / weights.sum()))
+    fewer = resample(cloud, 1000, stream(6, "resample"))
+    assert all(len(part) == 1000 for part in fewer)
+    np.testing.assert_allclose(np.exp(fewer.log_weights), 1e-3)
+    before, after = (moments(c.position, np.exp(c.log_weights)) for c in (cloud, fewer))
+    np.testing.assert_allclose(after.mean, before.mean, atol=0.1)
+    np.testing.assert_allclose(after.covariance, before.covariance, atol=0.15)
+
+
+@pytest.mark.parametrize(("deviation", "expected"), [(0.5 * FOUND, True), (2.0 * FOUND, False)])
+def test_a_narrow_cloud_has_found_its_object(deviation, expected):
+    assert found(cloud_of(500, 7, deviation)) == expected
+
+
+def test_a_found_or_dead_class_is_followed_with_fewer():
+    scan = sweep(NOTHING_THERE, 40.0)
+    state = FILTER.init(PRIOR, stream(8, "ready"))
+    rng = stream(9, "ready")
+    args = scan, np.zeros((0, 2)), rng
+    assert len(FILTER.ready(state.clouds[0], True, *args).gust) == 400
+    assert len(FILTER.ready(state.clouds[0], False, *args).gust) == 100
+    assert len(FILTER.ready(cloud_of(400, 7, 0.5 * FOUND), True, *args).gust) == 100
+    assert DEAD < np.log(0.01)
+
+
+def test_statics_are_a_gaussian_of_the_cloud():
+    cloud = cloud_of(5000, 10)
+    statics = Statics.of(cloud)
+    points = np.column_stack([cloud.position, cloud.latents, cloud.fog])
+    np.testing.assert_allclose(statics.root @ statics.root.T, np.cov(points.T, bias=True), atol=1e-4)
+    off = points[:3] - statics.mean
+    exact = -0.5 * np.einsum("ij,jk,ik->i", off, np.linalg.inv(np.cov(points.T, bias=True)), off)
+    np.testing.assert_allclose(statics.log_density(points[:3]), exact, rtol=1e-3)
