@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from filters.belief import interval_probability
-from filters.spec import Array, Belief
+from filters.spec import BARRIER, Array, Belief
 
 PROCEED, SLOW, CHANGE_LANE, BRAKE = range(4)
-HALF_LENGTHS = (0.28, 0.44, 0.6, 0.76, 0.92)  # m, of barriers 0.4 to 2 m long, equally likely
+LENGTHS = 5  # equally likely lengths that stand for the prior of a barrier's
 NEXT_LANE_NEEDED = 30.0  # m of free next lane that a change of lane takes
 
 
@@ -40,7 +40,7 @@ class Situation(NamedTuple):
 
     `lateral` m is ego's path in the lane frame, `next_lane` the centre of the next one, `half_width`
     half of ego's, `gap` the free length of the next lane; before the decision point (`open` False)
-    only proceed and slow may be taken.
+    only proceed and slow may be taken. `half_lengths` m are halves of equally likely lengths of a barrier.
     """
 
     lateral: float
@@ -48,6 +48,7 @@ class Situation(NamedTuple):
     half_width: float
     gap: float
     open: bool
+    half_lengths: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,15 @@ def lower_envelope(losses: Array) -> Envelope:
     return Envelope(tuple(actions), tuple(thresholds), dominated)
 
 
-def in_path(belief: Belief, centre: float, half_width: float) -> float:
-    """P(a barrier at the belief's lateral position overlaps the path swept about `centre`), over lengths too."""
-    reaches = [half_width + half for half in HALF_LENGTHS]
-    chances = [interval_probability(belief.position, 1, centre - r, centre + r) for r in reaches]
-    return sum(chances) / len(chances)
+def half_lengths(shortest: float, longest: float) -> tuple[float, ...]:
+    """Halves of `LENGTHS` equally likely lengths of a uniform prior, m."""
+    return tuple(0.5 * (shortest + (longest - shortest) * (k + 0.5) / LENGTHS) for k in range(LENGTHS))
+
+
+def in_path(belief: Belief, situation: Situation, centre: float) -> float:
+    """P(barrier overlaps the path swept about `centre` | it is a barrier), over its place and its length."""
+    place, reaches = belief.position_of(BARRIER), [situation.half_width + half for half in situation.half_lengths]
+    return sum(interval_probability(place, 1, centre - r, centre + r) for r in reaches) / len(reaches)
 
 
 def expected_losses(beliefs: list[Belief], losses: Array, situation: Situation) -> Array:
@@ -99,8 +104,8 @@ def expected_losses(beliefs: list[Belief], losses: Array, situation: Situation) 
     """
     clear_own, clear_next = 1.0, 1.0
     for belief in beliefs:
-        clear_own *= 1.0 - belief.barrier * in_path(belief, situation.lateral, situation.half_width)
-        clear_next *= 1.0 - belief.barrier * in_path(belief, situation.next_lane, situation.half_width)
+        clear_own *= 1.0 - belief.barrier * in_path(belief, situation, situation.lateral)
+        clear_next *= 1.0 - belief.barrier * in_path(belief, situation, situation.next_lane)
     q = 1.0 - clear_own
     expected = (1.0 - q) * losses[:, 0] + q * losses[:, 1]
     blocked = 1.0 if situation.gap < NEXT_LANE_NEEDED else 1.0 - clear_next
@@ -119,7 +124,7 @@ def most_likely_label(beliefs: list[Belief], losses: Array, situation: Situation
 
     What accidents are made of: it throws away how sure it is.
     """
-    sees = any(b.barrier > 0.5 and in_path(b, situation.lateral, situation.half_width) > 0.5 for b in beliefs)
+    sees = any(b.barrier > 0.5 and in_path(b, situation, situation.lateral) > 0.5 for b in beliefs)
     return BRAKE if sees and situation.open else PROCEED
 
 

@@ -12,7 +12,7 @@ def pool(beliefs: list[Belief], weights: Array | None = None) -> Belief:
     """Logarithmic pool: p ∝ Π p_i^w_i, Σ w = 1, for classes and for the Gaussian positions alike.
 
     Weights that sum to one treat the beliefs as views of the same data, which they are: agreeing
-    does not make them surer. Position: P⁻¹ = Σ w P_i⁻¹, P⁻¹ m = Σ w P_i⁻¹ m_i.
+    does not make them surer.
 
     Parameters
     ----------
@@ -33,7 +33,13 @@ def pool(beliefs: list[Belief], weights: Array | None = None) -> Belief:
         raise ValueError(f"found weights {w}, expected {len(beliefs)} non-negative ones with a positive sum")
     w = w / w.sum()
     log_probs = normalise(w @ np.array([b.log_probs for b in beliefs]))
-    precisions = [np.linalg.inv(b.position.covariance) for b in beliefs]
+    per_class = tuple(together([b.position_of(k) for b in beliefs], w) for k in range(len(log_probs)))
+    return Belief(log_probs, together([b.position for b in beliefs], w), per_class)
+
+
+def together(positions: list[Gaussian], w: Array) -> Gaussian:
+    """Logarithmic pool of Gaussians: P⁻¹ = Σ w P_i⁻¹, P⁻¹ m = Σ w P_i⁻¹ m_i."""
+    precisions = [np.linalg.inv(g.covariance) for g in positions]
     covariance = np.linalg.inv(np.einsum("i,ijk->jk", w, np.array(precisions)))
-    information = sum(k * p @ b.position.mean for k, p, b in zip(w, precisions, beliefs, strict=True))
-    return Belief(log_probs, Gaussian(covariance @ information, covariance))
+    information = sum(k * p @ g.mean for k, p, g in zip(w, precisions, positions, strict=True))
+    return Gaussian(covariance @ information, covariance)

@@ -4,8 +4,8 @@ State of a mode: x, y, vx, vy, and what the object looks like from here: width, 
 roughness. Measurement: range, bearing, width, top, ln reflectance and ln roughness of the cluster. The barrier's bank
 stands still, its uniform prior of width covered by a few Gaussians; the bag's has calm and gust, mixed in
 log space as an interacting-multiple-model filter (Blom and Bar-Shalom 1988). The class is static: each
-bank's log-evidence is summed, missed detections included, and tempered, since successive scans of one
-cluster err alike.
+bank's log-evidence is summed, missed detections included, that of clusters tempered, since successive
+scans of one cluster err alike.
 """
 
 from __future__ import annotations
@@ -22,7 +22,20 @@ from filters.models.detection import detection_probability, expected_echoes
 from filters.models.model import Model
 from filters.models.motion import frame_drift
 from filters.models.shapes import BagPrior, BarrierPrior
-from filters.spec import BARRIER, Array, Belief, EgoMotion, Features, Gaussian, Info, Measurement, Pose, Prior, Status
+from filters.spec import (
+    BAG,
+    BARRIER,
+    Array,
+    Belief,
+    EgoMotion,
+    Features,
+    Gaussian,
+    Info,
+    Measurement,
+    Pose,
+    Prior,
+    Status,
+)
 
 X, Y, VX, VY, WIDTH, TOP, REFLECTANCE, ROUGHNESS = STATE = range(8)
 MEASURED = 6
@@ -35,7 +48,7 @@ FALSE_CLUSTER = np.log(0.002) - np.log(10.0 * 0.3 * 2.5 * 0.9 * 4.0 * 3.0)  # ln
 HERMITE, HERMITE_WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 NODES = np.stack(np.meshgrid(*[HERMITE] * 3, indexing="ij"), axis=-1).reshape(-1, 3)  # of a standard normal in space
 NODE_WEIGHTS = np.einsum("i,j,k->ijk", *[HERMITE_WEIGHTS / HERMITE_WEIGHTS.sum()] * 3).ravel()
-LOG_COSINE = {BARRIER: (-0.05, 0.05), 1 - BARRIER: (-0.4, 0.15)}  # mean and deviation of ln cos over a front
+LOG_COSINE = {BARRIER: (-0.05, 0.05), BAG: (-0.4, 0.15)}  # mean and deviation of ln cos over a front
 
 
 class Bank(NamedTuple):
@@ -160,7 +173,7 @@ class Kalman:
         done = [self.seen(k, b, seen) if seen.detected else self.missed(k, b, seen) for k, b in enumerate(state.banks)]
         evidence = np.array([d.log_evidence for d in done])
         if not np.isfinite(evidence).all():
-            return state, Info(np.zeros(len(done)), status=Status.NOT_POSITIVE)
+            return state, Info(np.zeros(len(done)), status=Status.DEPLETED)
         # A cluster that no class explains is not this object's: it may come from the fog.
         banks = state.banks if seen.detected and evidence.max() < FALSE_CLUSTER else tuple(d.bank for d in done)
         if seen.detected:
@@ -179,15 +192,15 @@ class Kalman:
         """A bank after a cluster, taken to be its object's."""
         z, R = measured(seen, self.model, klass)
         modes = list(zip(bank.mean, bank.covariance, strict=True))
-        done = [ekf_update(m, P, z, lambda x: look_from(x, seen.pose, self.setback(klass, x)), R) for m, P in modes]
+        done = [ekf_update(m, P, z, lambda x: look_from(x, seen.pose, *self.setback(klass)), R, turn) for m, P in modes]
         chance = [self.look_for(klass, m, P, seen)[0] for m, P in modes]
         joint = bank.log_probs + np.log(chance) + np.array([d.log_evidence for d in done])
         after = Bank(normalise(joint), np.stack([d.mean for d in done]), np.stack([d.covariance for d in done]))
         return BankUpdate(after, log_sum_exp(joint), done[int(np.argmax(joint))].nis)
 
-    def setback(self, klass: int, x: Array) -> float:
-        """How far in front of the object's centre its cluster lies, m."""
-        return 0.5 * self.model.barrier.depth if klass == BARRIER else 0.35 * float(x[WIDTH])
+    def setback(self, klass: int) -> tuple[float, float]:
+        """How far in front of the object's centre its cluster lies: m, and m per m of its width."""
+        return (0.5 * self.model.barrier.depth, 0.0) if klass == BARRIER else (0.0, 0.35)
 
     def look_for(self, klass: int, mean: Array, covariance: Array, seen: Features) -> tuple[float, Gaussian]:
         """P(cluster) of a mode, and the mode given that there was none.
@@ -213,9 +226,9 @@ class Kalman:
         return float(NODE_WEIGHTS @ chance), after
 
     def belief(self, state: KalmanState) -> Belief:
-        weights = np.concatenate([np.exp(p + b.log_probs) for p, b in zip(state.log_probs, state.banks, strict=True)])
-        modes = [Gaussian(m[:2], P[:2, :2]) for b in state.banks for m, P in zip(b.mean, b.covariance, strict=True)]
-        return Belief(state.log_probs, mix(weights / weights.sum(), modes))
+        banks = [[Gaussian(m[:2], P[:2, :2]) for m, P in zip(b.mean, b.covariance, strict=True)] for b in state.banks]
+        positions = tuple(mix(np.exp(b.log_probs), g) for b, g in zip(state.banks, banks, strict=True))
+        return Belief(state.log_probs, mix(np.exp(state.log_probs), list(positions)), positions)
 
 
 def uniform(low: float, high: float) -> tuple[float, float]:
@@ -260,28 +273,41 @@ def measured(seen: Features, model: Model, klass: int) -> tuple[Array, Array]:
     return z, np.diag(np.square(deviation))
 
 
-def look_from(x: Array, pose: Pose, setback: float) -> tuple[Array, Array]:
-    """Measurement function h(x) and its Jacobian (6, 8)."""
+def look_from(x: Array, pose: Pose, setback: float, slope: float) -> tuple[Array, Array]:
+    """Measurement function h(x) and its Jacobian (6, 8); the cluster lies setback + slope width before the centre."""
     dx, dy = x[X] - pose.x, x[Y] - pose.y
     distance = float(np.hypot(dx, dy))
     H = np.zeros((MEASURED, len(STATE)))
     H[0, :2] = dx / distance, dy / distance
+    H[0, WIDTH] = -slope
     H[1, :2] = -dy / distance**2, dx / distance**2
     H[2, WIDTH] = H[3, TOP] = H[4, REFLECTANCE] = H[5, ROUGHNESS] = 1.0
     bearing = wrap(np.arctan2(dy, dx) - pose.yaw)
-    return np.array([distance - setback, bearing, x[WIDTH], x[TOP], x[REFLECTANCE], x[ROUGHNESS]]), H
+    return np.array([distance - setback - slope * x[WIDTH], bearing, x[WIDTH], x[TOP], x[REFLECTANCE], x[ROUGHNESS]]), H
 
 
 def ekf_update(
-    mean: Array, covariance: Array, z: Array, look: Callable[[Array], tuple[Array, Array]], R: Array
+    mean: Array,
+    covariance: Array,
+    z: Array,
+    look: Callable[[Array], tuple[Array, Array]],
+    R: Array,
+    residual: Callable[[Array, Array], Array] = np.subtract,
 ) -> Update:
     """FilterPy's extended Kalman update, with ln N(z - h; 0, S) and the NIS of it. `look(x)` gives h(x), H."""
     kf = ExtendedKalmanFilter(len(mean), len(z))
     kf.x, kf.P = mean.copy(), covariance.copy()
-    kf.update(z, lambda x: look(x)[1], lambda x: look(x)[0], R)
+    kf.update(z, lambda x: look(x)[1], lambda x: look(x)[0], R, residual=residual)
     nis = float(kf.y @ kf.SI @ kf.y)
     log_evidence = -0.5 * (nis + np.linalg.slogdet(kf.S)[1] + len(z) * np.log(2.0 * np.pi))
     return Update(kf.x, 0.5 * (kf.P + kf.P.T), float(log_evidence), nis)
+
+
+def turn(z: Array, h: Array) -> Array:
+    """Difference z - h of measurements, the bearing's across the seam at pi."""
+    off = z - h
+    off[1] = wrap(off[1])
+    return off
 
 
 def wrap(angle: float) -> float:

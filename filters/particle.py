@@ -1,12 +1,15 @@
 """Particle filter: one cloud per class, weighed by the echo likelihood of the raw beams.
 
 A cloud holds position, velocity, gust, the shape's latents and the fog of each particle. Measurements
-enter by tempering: the likelihood's exponent rises in steps that keep the effective sample size above
-a fifth, with resampling and rejuvenation between them (Del Moral, Doucet, Jasra 2006).
+enter by tempering: the likelihood's exponent rises in steps that each keep half of the effective sample
+size, with resampling and rejuvenation between them (Del Moral, Doucet, Jasra 2006).
 The class is static: its log-odds are sums of the clouds' log-evidence.
 
 The fog common to all is a Gaussian in ln visibility, updated by the window's clutter; a particle's own
 fog is a standard normal deviate about it, so that the cloud follows as clutter pins the fog down.
+
+Approximate are: moves take the cloud before the measurement as a Gaussian; a searching cloud's positions
+are taken as independent of the rest; and of near objects only every other column or fewer is used.
 """
 
 from __future__ import annotations
@@ -142,10 +145,10 @@ class ParticleFilter:
         assert isinstance(scan, Scan)
         table = echo_table(self.model.optics)
         everyone = np.concatenate([c.position for c in state.clouds])
-        window = window_of(scan, everyone, self.body)
+        window = window_of(scan, everyone, self.body, self.tallest)
         if window.azimuth.size < 2 or window.elevation.size < 2:
             return state, Info(np.zeros(len(state.clouds)))
-        echoes = plausible(unexplained(window), state.announced)
+        echoes = plausible(unexplained(window, self.tallest), state.announced)
         fog, clutter = update_visibility(state.visibility, table, *window.beams())
         background = clutter_table(window, clutter)
 
@@ -175,7 +178,8 @@ class ParticleFilter:
     def ready(self, cloud: Cloud, alive: bool, scan: Scan, echoes: Array, rng: np.random.Generator) -> Cloud:
         """A searching cloud looks where echoes are; one that has found its object, or is dead, needs fewer."""
         if alive and not found(cloud):
-            return look_at(cloud, echoes, scan.pose, rng)
+            searching = cloud if len(cloud.gust) == self.particles else resample(cloud, self.particles, rng)
+            return look_at(searching, echoes, scan.pose, rng)
         return cloud if len(cloud.gust) == self.followers else resample(cloud, self.followers, rng)
 
     @property
@@ -183,6 +187,11 @@ class ParticleFilter:
         """Largest radius of any candidate in plan, m."""
         barrier = 0.5 * np.hypot(self.model.barrier.length[1], self.model.barrier.depth)
         return max(float(barrier), self.model.bag.radius[1])
+
+    @property
+    def tallest(self) -> float:
+        """Greatest height of any candidate, m."""
+        return max(self.model.barrier.height[1], 2.0 * self.model.bag.radius[1])
 
     def solids(self, klass: int, cloud: Cloud) -> Solids:
         """The cloud as shapes."""
@@ -193,7 +202,7 @@ class ParticleFilter:
         places = [moments(c.position, np.exp(c.log_weights)) for c in state.clouds]
         points = np.concatenate([c.position for c in state.clouds])
         joint = np.concatenate([c.log_weights + p for c, p in zip(state.clouds, state.log_probs, strict=True)])
-        return Belief(state.log_probs, mix(weights, places), Particles(points, joint))
+        return Belief(state.log_probs, mix(weights, places), tuple(places), Particles(points, joint))
 
 
 def found(cloud: Cloud) -> bool:

@@ -154,14 +154,20 @@ class Info(NamedTuple):
 class Belief:
     """Log-probabilities over `CLASSES`, the position over all of them, and the split of uncertainty.
 
-    `epistemic` is the mutual information between label and weights in nats (NaN where a filter has
-    no such split); `points` are at most a few hundred draws for drawing.
+    `positions` are those given each class, where a filter tells them apart. `epistemic` is the mutual
+    information between label and weights in nats (NaN where a filter has no such split); `points` are at
+    most a few thousand draws for drawing.
     """
 
     log_probs: Array
     position: Gaussian
+    positions: tuple[Gaussian, ...] | None = None
     points: Particles | None = None
     epistemic: float = np.nan
+
+    def position_of(self, klass: int) -> Gaussian:
+        """Position given a class, or over all of them where the filter does not tell."""
+        return self.positions[klass] if self.positions else self.position
 
     @property
     def barrier(self) -> float:

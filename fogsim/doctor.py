@@ -66,9 +66,10 @@ def display() -> Finding:
 
 def numba_cache() -> Finding:
     """Whether compiled kernels can be kept, so that only the first run compiles."""
-    beside = Path(filters.__file__).parent / "__pycache__"
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or beside)
-    folder = folder if folder.exists() else folder.parent
+    from filters.jit import FOLDER
+
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or FOLDER)
+    folder = next(f for f in (folder, *folder.parents) if f.exists())
     if os.access(folder, os.W_OK):
         return Finding(f"kept in {folder}", True)
     remedy = "set NUMBA_CACHE_DIR to a folder that is"

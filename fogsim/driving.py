@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from filters.decision import POLICIES as POLICY
-from filters.decision import Situation, expected_losses
+from filters.decision import Situation, expected_losses, half_lengths
 from filters.spec import Belief, EgoMotion
 from fogsim.followers import FUSED
 from fogsim.frame import POLICIES
@@ -44,7 +44,14 @@ def choose(
     near = min(t.position.mean[0] - np.sqrt(t.position.covariance[0, 0]) for t in tracks)
     open_now = opened or near - x <= stopping_distance(scenario.ego, motion.delta[0] / scenario.dt)
     lane = road.lane_width * round(motion.pose.y / road.lane_width)
-    situation = Situation(lane, road.lane_width, 0.5 * scenario.ego.width, road.next_lane_gap - x, open_now)
+    situation = Situation(
+        lane,
+        road.lane_width,
+        0.5 * scenario.ego.width,
+        road.next_lane_gap - x,
+        open_now,
+        half_lengths(*scenario.barrier.length),
+    )
     ahead = [[b for b in row if b.position.mean[0] - x > -PASSED] for row in beliefs]
     shadow = np.array([[POLICY[p](row, losses, situation) for p in POLICIES] for row in ahead], np.int8)
     expected = np.array([expected_losses(row, losses, situation) for row in ahead])

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import math
 
 
 class UserError(ValueError):
     """Bad input. The command line prints its one line and exits with code 2."""
+
+
+def expect_positive(**values: float) -> None:
+    """Raise a UserError for the first value that is not a finite number above 0."""
+    for name, value in values.items():
+        if not (value > 0.0 and math.isfinite(value)):
+            raise UserError(f"{name} is {value}, expected a finite number above 0")
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

@@ -35,6 +35,8 @@ class Follower:
         if motion is not None:
             self.state = self.filter.predict(self.state, motion, dt, self.rng)
         data = percept.scan if self.filter.sensor == "scan" else percept.features
+        if data is None:  # not looked at: no measurement
+            return
         self.state, self.info = self.filter.update(self.state, Measurement(time, self.filter.sensor, data), self.rng)
         self.belief = self.filter.belief(self.state)
 

@@ -15,6 +15,8 @@ from fogsim.scenario import Scenario
 from fogsim.sensors.lidar import Returns
 from fogsim.world import world as worlds
 
+NO_LOOK = np.full(len(FEATURES), np.nan)
+
 
 def frame_of(
     world: worlds.World,
@@ -40,7 +42,10 @@ def frame_of(
         collided=np.array(worlds.collided(world, scenario)),
         visibility=np.array(world.visibility),
         **truth(world, pose, scenario, returns),
-        features=slots(np.array([p.features.values for p in percepts], np.float32), (len(FEATURES),)),
+        features=slots(
+            np.array([NO_LOOK if p.features is None else p.features.values for p in percepts], np.float32),
+            (len(FEATURES),),
+        ),
         **belief_fields(followers, beliefs, len(percepts), world.time),
         shadow_action=choice.shadow,
         expected_loss=choice.losses,

@@ -26,6 +26,7 @@ from fogsim.sensors import odometry
 from fogsim.world import ego as car
 from fogsim.world import world as worlds
 
+EXACT = 0.01  # m: a place announced as exact is taken to be this uncertain
 STILL = 0.5  # s at rest after which a run ends
 
 
@@ -101,7 +102,8 @@ def dims_of(scenario: Scenario) -> Dims:
 def prior_of(scenario: Scenario, hazard: Hazard) -> Prior:
     """What filters are told of a hazard before it is seen."""
     p = hazard.barrier_probability
-    place = Gaussian(np.array([hazard.x, hazard.y]), np.diag([hazard.x_spread**2, hazard.y_spread**2]))
+    spread = np.maximum([hazard.x_spread, hazard.y_spread], EXACT)
+    place = Gaussian(np.array([hazard.x, hazard.y]), np.diag(spread**2))
     return Prior(np.log([1.0 - p, p]), place, scenario.fog.visibility, scenario.fog.spread)
 
 

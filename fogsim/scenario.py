@@ -69,6 +69,11 @@ class Scenario(Setting):
     filters: tuple[str, ...] = ("kalman", "particle", "kernel_bayes", "bnn")
     duration: float = 15.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.dt <= self.duration < 1e6:
+            raise UserError(f"duration is {self.duration} s, expected at least dt = {self.dt} and finite")
+
     @property
     def json(self) -> str:
         """The resolved scenario, canonical."""

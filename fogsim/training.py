@@ -19,6 +19,7 @@ from filters.streams import stream
 from filters.tempering import fit_tempering, fused, log_loss, totals
 from filters.trained import save
 from fogsim.errors import UserError
+from fogsim.frame import Frame
 from fogsim.scenario import Driver, Scenario
 
 What = Literal["classifier", "kernel"]
@@ -126,6 +127,11 @@ def vary(scenario: Scenario, seed: int, encounter: int) -> Scenario:
     )
 
 
+def usable(frame: Frame) -> bool:
+    """Whether the candidate is ahead and was looked at."""
+    return bool(frame.distance_left[0] > 0.0 and np.isfinite(frame.features[0]).all())
+
+
 def simulate(scenario: Scenario, seed: int, encounter: int) -> Looks:
     """Frames of one encounter, its first candidate, up to the car's front.
 
@@ -135,7 +141,7 @@ def simulate(scenario: Scenario, seed: int, encounter: int) -> Looks:
     from fogsim.runner import run
 
     run_seed = int(stream(seed, "training run", encounter).integers(2**31))
-    frames = [f for f in run(vary(scenario, seed, encounter), run_seed) if f.distance_left[0] > 0.0]
+    frames = [f for f in run(vary(scenario, seed, encounter), run_seed) if usable(f)]
     n = len(frames)
     distance = np.array([f.distance_left[0] for f in frames])
     return Looks(

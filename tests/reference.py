@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import permutations
-from math import prod
+from math import factorial, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -146,14 +146,15 @@ def density_all(optics: Optics, found: list[Candidate], echoes: list[tuple[float
 
 
 def density(optics: Optics, found: list[Candidate], echoes: list[tuple[float, float]]) -> float:
-    """The mode's density with glitches: (1 - e) L + e/2 [nothing] + e/2 U(r, p)."""
+    """The mode's density with glitches: (1 - e) L + e/2 [nothing] + e/2M m! U^m for m echoes of at most M."""
     sound = (density_strongest if optics.mode == "strongest" else density_all)(optics, found, echoes)
     low, high = optics.range_limits
     glitch = 0.0
     if not echoes:
         glitch = 1.0
-    elif len(echoes) == 1 and low <= echoes[0][0] <= high and echoes[0][1] <= POWER_CEILING:
-        glitch = 1.0 / ((high - low) * (POWER_CEILING - optics.threshold))
+    elif all(low <= r <= high and p <= POWER_CEILING for r, p in echoes):
+        most = 1 if optics.mode == "strongest" else 3
+        glitch = factorial(len(echoes)) / ((high - low) * (POWER_CEILING - optics.threshold)) ** len(echoes) / most
     return (1.0 - optics.glitch) * sound + 0.5 * optics.glitch * glitch
 
 

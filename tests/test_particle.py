@@ -126,9 +126,20 @@ def test_beams_outside_the_window_say_nothing():
     window = window_of(scan, np.concatenate([c.position for c in state.clouds]), FILTER.body)
     outside = (scan.azimuth < window.azimuth[0]) | (scan.azimuth > window.azimuth[-1])
     assert outside.any()
-    odd = scan._replace(range=np.where(outside[:, None], 3.0, scan.range), power=np.where(outside[:, None], 90.0, scan.power))
+    odd = scan._replace(
+        range=np.where(outside[:, None], 3.0, scan.range), power=np.where(outside[:, None], 90.0, scan.power)
+    )
     infos = [FILTER.update(state, Measurement(0.0, "scan", s), stream(6, "window"))[1] for s in (scan, odd)]
     np.testing.assert_array_equal(infos[0].log_evidence, infos[1].log_evidence)
+
+
+@pytest.mark.xfail(strict=True, reason="no node of visibility explains such a beam, and NaN stays in the state")
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_echoes_beyond_the_sensors_range_leave_the_fog_finite():
+    scan = sweep(NOTHING_THERE, 40.0)
+    far = scan._replace(range=np.full_like(scan.range, 121.0), power=np.full_like(scan.power, 50.0))
+    state, _ = FILTER.update(FILTER.init(PRIOR, stream(5, "far")), Measurement(0.0, "scan", far), stream(6, "far"))
+    assert np.isfinite(state.visibility).all()
 
 
 # Tempering and clouds
@@ -137,7 +148,14 @@ def test_beams_outside_the_window_say_nothing():
 def cloud_of(n, seed, deviation=1.0):
     rng = stream(seed, "cloud")
     place = rng.normal([15.0, 0.0], deviation, (n, 2))
-    return Cloud(place, np.zeros((n, 2)), np.zeros(n), rng.standard_normal((n, 3)), rng.standard_normal(n), np.full(n, -np.log(n)))
+    return Cloud(
+        place,
+        np.zeros((n, 2)),
+        np.zeros(n),
+        rng.standard_normal((n, 3)),
+        rng.standard_normal(n),
+        np.full(n, -np.log(n)),
+    )
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -209,7 +227,7 @@ def test_a_found_or_dead_class_is_followed_with_fewer():
     assert len(FILTER.ready(state.clouds[0], True, *args).gust) == 400
     assert len(FILTER.ready(state.clouds[0], False, *args).gust) == 100
     assert len(FILTER.ready(cloud_of(400, 7, 0.5 * FOUND), True, *args).gust) == 100
-    assert DEAD < np.log(0.01)
+    assert np.log(0.01) > DEAD
 
 
 def test_statics_are_a_gaussian_of_the_cloud():

@@ -10,9 +10,9 @@ F_j(x) = Φ((x - P_j) / s_j) what the sensor reports is
     all         the set of echoes: Σ over injective assignments of echoes to candidates,
                 undetected candidates contribute F_j(threshold)
 
-With a small probability e a beam's report is a glitch instead, half the time nothing and half the time
-one echo uniform in range and power (a crossing lidar, an insect, a dropped packet):
-L = (1 - e) L + e/2 [nothing] + e/2 U(r, p), which bounds what one beam can say.
+With a small probability e a beam's report is a glitch instead (a crossing lidar, an insect, a dropped
+packet): half the time nothing, else m echoes uniform in range and power, m from 1 to as many as the mode
+reports: L = (1 - e) L + e/2 [nothing] + e/2M m! U^m, which bounds what one beam can say.
 
 Porous surfaces let a beam through with probability 1 - fill, which mixes the densities of its stops.
 """
@@ -79,6 +79,8 @@ def log_add(a: float, b: float) -> float:
 def fog_at(table: EchoTable, alpha: float) -> Fog:
     """Look an extinction up in the table; alpha is limited to the table's ends."""
     rows = table.log_median.size
+    top = exp(table.log_alpha_0 + table.log_alpha_step * (rows - 1))
+    alpha = min(max(alpha, exp(table.log_alpha_0)), top)
     place = (log(alpha) - table.log_alpha_0) / table.log_alpha_step
     place = min(max(place, 0.0), rows - 1.000001)
     row = int(place)
@@ -235,15 +237,15 @@ def log_density_all(table: EchoTable, fog: Fog, ranges: np.ndarray, powers: np.n
 
 @jit
 def log_glitch(table: EchoTable, ranges: np.ndarray, powers: np.ndarray) -> float:
-    """ln of e times a glitch's density: half nothing, half one echo uniform in range and power."""
-    first, echoes = -1, 0
+    """ln of e times a glitch's density: half nothing, else 1 to M echoes uniform in range and power."""
+    total, echoes = table.log_glitch_nothing, 0
     for k in range(powers.size):
         if powers[k] > 0.0:
-            first, echoes = k, echoes + 1
-    if echoes == 0:
-        return table.log_glitch_nothing
-    inside = table.range_min <= ranges[first] <= table.range_max and powers[first] <= POWER_CEILING
-    return table.log_glitch_echo if echoes == 1 and inside else -inf
+            if not table.range_min <= ranges[k] <= table.range_max or powers[k] > POWER_CEILING:
+                return -inf
+            echoes += 1
+            total += log(echoes) + table.log_uniform
+    return total if echoes == 0 else total - log(powers.size)
 
 
 @jit
@@ -289,9 +291,12 @@ def sample_beam(
     """Draw one beam's echoes into ranges, powers and labels (NOISE, FOG or SURFACE), nearest first."""
     if rng.random() < table.glitch:
         if rng.random() < 0.5:
-            ranges[0] = table.range_min + (table.range_max - table.range_min) * rng.random()
-            powers[0] = table.threshold + (POWER_CEILING - table.threshold) * rng.random()
-            labels[0] = NOISE
+            count = 1 + int(rng.random() * powers.size)
+            for k in range(count):
+                ranges[k] = table.range_min + (table.range_max - table.range_min) * rng.random()
+                powers[k] = table.threshold + (POWER_CEILING - table.threshold) * rng.random()
+                labels[k] = NOISE
+            ranges[:count].sort()
         return
     expected = (0.0, fog_power(table, fog, stop.range), stop.power)
     count = 0

@@ -14,11 +14,10 @@ from filters.models.shapes import BOX, Solids, meet
 from filters.models.visibility import Clutter
 from filters.spec import Array, Scan, Surfaces
 
-TALLEST = 0.8  # m, of any candidate
 CLEAR = 0.35  # m from the background: nearer echoes are taken to be its
 DEEP = 0.2  # m from a candidate's front to its centre
 WIDE, TALL = 1.2, 0.6  # m, a middling candidate
-BEAMS = 32  # that meet it at most: nearer by, only every other column counts or fewer, its class is long plain
+BEAMS = 32  # on it at most: of nearer objects only every other column or fewer is used
 SPARE_RINGS = 1  # kept above and below those that can meet a candidate, for what they say of the fog
 
 
@@ -41,15 +40,15 @@ class Window(NamedTuple):
         return self.range[self.scanned], self.power[self.scanned], Surfaces(*(a[self.scanned] for a in self.background))
 
 
-def window_of(scan: Scan, positions: Array, body: float) -> Window:
-    """Cut the columns and rings that can meet a body (m, radius) at any of `positions` (n, 2)."""
+def window_of(scan: Scan, positions: Array, body: float, tallest: float = 0.8) -> Window:
+    """Cut the columns and rings that can meet a body (m, radius and height) at any of `positions` (n, 2)."""
     away = positions - np.array([scan.pose.x, scan.pose.y])
     distance = np.maximum(np.hypot(*away.T), body + 0.1)
     bearing = (np.arctan2(away[:, 1], away[:, 0]) - scan.pose.yaw + pi) % (2 * pi) - pi
     half = np.arcsin(np.minimum(body / distance, 1.0))
     nearest, farthest = max(distance.min() - body, 0.5), distance.max() + body
     steepest = np.arctan2(-scan.pose.z, nearest)
-    height = TALLEST - scan.pose.z
+    height = tallest - scan.pose.z
     highest = np.arctan2(height, nearest if height > 0.0 else farthest)
     first, last = np.searchsorted(scan.elevation, [steepest, highest])
     rings = slice(max(first - SPARE_RINGS, 0), last + SPARE_RINGS)
@@ -70,7 +69,7 @@ def window_of(scan: Scan, positions: Array, body: float) -> Window:
     )
 
 
-def unexplained(window: Window) -> Array:
+def unexplained(window: Window, tallest: float = 0.8) -> Array:
     """Where (x, y) echoes lie that are neither at the known background nor lower or higher than any candidate."""
     background = window.background.range[..., None]
     ring, column, echo = np.nonzero(
@@ -81,7 +80,7 @@ def unexplained(window: Window) -> Array:
     bearing = window.azimuth[column] + window.yaw
     flat = distance * np.cos(up) + DEEP
     place = np.stack([window.x + flat * np.cos(bearing), window.y + flat * np.sin(bearing)], axis=1)
-    return place[(level > 0.0) & (level < TALLEST)]
+    return place[(level > 0.0) & (level < tallest)]
 
 
 def thinning(scan: Scan, distance: float) -> int:
@@ -111,8 +110,9 @@ def object_log_ratios(
     ahead, aside = np.cos(window.azimuth + window.yaw), np.sin(window.azimuth + window.yaw)
     step = window.azimuth[1] - window.azimuth[0]
     for i in range(solids.x.size):
-        fog = fog_at(table, log(20.0) / exp(log_visibility[i]))
-        place = (log_visibility[i] - nodes[0]) / (nodes[1] - nodes[0])
+        visibility = min(max(log_visibility[i], nodes[0]), nodes[-1])
+        fog = fog_at(table, log(20.0) / exp(visibility))
+        place = (visibility - nodes[0]) / (nodes[1] - nodes[0])
         node = min(max(floor(place), 0), nodes.size - 2)
         share = min(max(place - node, 0.0), 1.0)
         away_x, away_y = solids.x[i] - window.x, solids.y[i] - window.y

@@ -108,7 +108,7 @@ class EchoTable(NamedTuple):
     log_quiet: float  # ln Φ(threshold): noise alone stays below it
     log_sound: float  # ln(1 - glitch)
     log_glitch_nothing: float
-    log_glitch_echo: float
+    log_uniform: float  # of a glitch's echo over range and power
     glitch: float
     log_alpha_0: float
     log_alpha_step: float
@@ -153,7 +153,7 @@ def echo_table(optics: Optics) -> EchoTable:
         log_quiet=float(log_ndtr(optics.threshold)),
         log_sound=float(np.log1p(-optics.glitch)),
         log_glitch_nothing=half_glitch,
-        log_glitch_echo=half_glitch - float(np.log((range_max - range_min) * (POWER_CEILING - optics.threshold))),
+        log_uniform=-float(np.log((range_max - range_min) * (POWER_CEILING - optics.threshold))),
         glitch=optics.glitch,
         log_alpha_0=float(LOG_ALPHA[0]),
         log_alpha_step=float(LOG_ALPHA[1] - LOG_ALPHA[0]),

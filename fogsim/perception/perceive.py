@@ -25,9 +25,12 @@ class Perception(NamedTuple):
 
 
 class Percept(NamedTuple):
-    """What it makes of one scan for one candidate: features, and the scan less beams of other candidates."""
+    """What it makes of one scan for one candidate: features, and the scan less beams of other candidates.
 
-    features: Features
+    No features (None) where the lidar does not look at the candidate's place: that is no evidence.
+    """
+
+    features: Features | None
     scan: Scan
 
 
@@ -54,8 +57,15 @@ def perceive(memory: Perception, scan: Scan, time: float, table: EchoTable) -> t
         others = [points.take(g) for j, g in enumerate(groups) if j != k]
         measured = measuring.measure(scan, own, track.position, speed, visibility.mean, table)
         tracks.append(after)
-        percepts.append(Percept(measured, mask(scan, others)))
+        looked = len(group) > 0 or in_view(scan, track.position.mean)
+        percepts.append(Percept(measured if looked else None, mask(scan, others)))
     return Perception(tuple(tracks), visibility), percepts
+
+
+def in_view(scan: Scan, place: np.ndarray) -> bool:
+    """Whether a place (x, y) lies within the scan's azimuths."""
+    bearing = np.arctan2(place[1] - scan.pose.y, place[0] - scan.pose.x) - scan.pose.yaw
+    return bool(scan.azimuth[0] <= (bearing + np.pi) % (2.0 * np.pi) - np.pi <= scan.azimuth[-1])
 
 
 def clutter(scan: Scan) -> tuple[np.ndarray, np.ndarray, Surfaces]:

@@ -11,7 +11,7 @@ from filters.models.lidar_echo import SURFACE, BeamSurfaces, sample_scan
 from filters.models.optics import Optics, echo_table, extinction
 from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE, Solids
 from filters.spec import Pose, Surfaces
-from fogsim.errors import UserError
+from fogsim.errors import UserError, expect_positive
 from fogsim.frame import POWER_UNIT, RANGE_UNIT
 from fogsim.sensors.raycast import GROUND, NOTHING, cast
 from fogsim.world.solids import ASPHALT
@@ -46,6 +46,9 @@ class Lidar:
             raise UserError(
                 f"found {self.rings} rings and {self.columns} columns of beams, expected at least 2 of each"
             )
+        if not -90.0 < self.lowest_deg < self.highest_deg < 90.0:
+            raise UserError(f"rings from {self.lowest_deg} to {self.highest_deg} deg, expected the lower one first")
+        expect_positive(height=self.height, range_10=self.optics.range_10, glitch=self.optics.glitch)
         if not 0.0 < self.azimuth_deg <= 360.0:
             raise UserError(f"lidar.azimuth_deg is {self.azimuth_deg}, expected above 0 and at most 360")
 

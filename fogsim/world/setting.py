@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from filters.models.motion import BagMotion
 from filters.models.shapes import BagPrior, BarrierPrior
-from fogsim.errors import UserError
+from fogsim.errors import UserError, expect_positive
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class Fog:
     spread: float = 0.3
 
     def __post_init__(self) -> None:
-        if not self.visibility > 0.0:
-            raise UserError(f"fog.visibility is {self.visibility} m, expected > 0; clear air is about 10000")
-        if not self.spread >= 0.0:
-            raise UserError(f"fog.spread is {self.spread}, expected >= 0")
+        if not 0.0 < self.visibility < math.inf:
+            raise UserError(f"fog.visibility is {self.visibility} m, expected > 0 and finite; clear air is about 10000")
+        if not 0.0 <= self.spread < math.inf:
+            raise UserError(f"fog.spread is {self.spread}, expected >= 0 and finite")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class Hazard:
     def __post_init__(self) -> None:
         if self.kind not in ("draw", "bag", "barrier"):
             raise UserError(f"hazard kind is {self.kind!r}, expected draw, bag or barrier")
+        if not (math.isfinite(self.x) and math.isfinite(self.y) and min(self.x_spread, self.y_spread) >= 0.0):
+            raise UserError(
+                f"hazard at x={self.x}, y={self.y} +- {self.x_spread}, {self.y_spread}: expected finite, spreads >= 0"
+            )
         if not 0.0 < self.barrier_probability < 1.0:
             raise UserError(f"barrier_probability is {self.barrier_probability}, expected between 0 and 1")
 
@@ -83,6 +88,11 @@ class Ego:
     width: float = 1.9
     length: float = 4.4
     wheelbase: float = 2.7
+
+    def __post_init__(self) -> None:
+        expect_positive(deceleration=self.deceleration, width=self.width, length=self.length, wheelbase=self.wheelbase)
+        if not 0.0 < self.speed[0] <= self.speed[1]:
+            raise UserError(f"ego.speed is {self.speed} m/s, expected two numbers above 0, the smaller first")
 
 
 @dataclass(frozen=True)

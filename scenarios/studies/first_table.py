@@ -9,6 +9,7 @@ at the decision point. Logs that are there already are not driven again.
 """
 
 import argparse
+import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -24,17 +25,20 @@ BINS = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
 
 def drive(job: tuple[int, str, float, Path]) -> None:
     """Drive one encounter into its log, unless a finished one is there."""
-    from fogsim.log import Recorder
+    from fogsim.log import Recorder, Replay
     from fogsim.runner import belief_names, dims_of, run
     from fogsim.scenario import Driver, Scenario
 
     seed, policy, visibility, path = job
-    if path.exists():
-        return
     scenario = Scenario()
     hazard = replace(scenario.hazards[0], kind=("bag", "barrier")[seed % 2])
     fog = replace(scenario.fog, visibility=visibility or scenario.fog.visibility)
     scenario = replace(scenario, hazards=(hazard,), fog=fog, driver=Driver(policy=policy))
+    if path.exists():
+        with Replay(path) as there:
+            if there.scenario != json.loads(scenario.json):
+                raise SystemExit(f"{path} is of another scenario than today's: name another --out")
+        return
     path.with_name(path.name + ".part").unlink(missing_ok=True)  # of a study that was interrupted
     header = {"seed": seed, "scenario": scenario.json, "beliefs": list(belief_names(scenario))}
     with Recorder(path, dims_of(scenario), header, "beliefs") as recorder:
