@@ -202,6 +202,14 @@ class Kalman:
         """How far in front of the object's centre its cluster lies: m, and m per m of its width."""
         return (0.5 * self.model.barrier.depth, 0.0) if klass == BARRIER else (0.0, 0.35)
 
+    def bounds(self, klass: int) -> tuple[Array, Array]:
+        """Least and greatest (top, ln reflectance) of a class."""
+        barrier, bag = self.model.barrier, self.model.bag
+        top = barrier.height if klass == BARRIER else (2.0 * bag.radius[0], 2.0 * bag.radius[1])
+        look, (shift, _) = (barrier if klass == BARRIER else bag).reflectance, LOG_COSINE[klass]
+        low, high = (np.array([top[k], np.log(look[k]) + shift]) for k in (0, 1))
+        return low, high
+
     def look_for(self, klass: int, mean: Array, covariance: Array, seen: Features) -> tuple[float, Gaussian]:
         """P(cluster) of a mode, and the mode given that there was none.
 
@@ -212,6 +220,9 @@ class Kalman:
         u = [X, TOP, REFLECTANCE]
         S = covariance[np.ix_(u, u)] + 1e-9 * np.eye(3)
         nodes = mean[u] + NODES @ np.linalg.cholesky(S).T
+        nodes[:, 1:] = nodes[:, 1:].clip(
+            *self.bounds(klass)
+        )  # a Gaussian knows no bounds, or misses would shrink it away
         aside = mean[Y] - seen.pose.y
         distance = np.maximum(np.hypot(nodes[:, 0] - seen.pose.x, aside), BLIND)
         fill = 1.0 if klass == BARRIER else float(np.mean(self.model.bag.fill))

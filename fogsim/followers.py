@@ -36,6 +36,7 @@ class Follower:
             self.state = self.filter.predict(self.state, motion, dt, self.rng)
         data = percept.scan if self.filter.sensor == "scan" else percept.features
         if data is None:  # not looked at: no measurement
+            self.belief, self.info = self.filter.belief(self.state), Info(np.zeros(len(self.belief.log_probs)))
             return
         self.state, self.info = self.filter.update(self.state, Measurement(time, self.filter.sensor, data), self.rng)
         self.belief = self.filter.belief(self.state)

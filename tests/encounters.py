@@ -38,7 +38,11 @@ class Look(NamedTuple):
 
 def encounter(kind: str = "draw", visibility: float = 40.0, **changes: Any) -> Scenario:
     """The default encounter with an object of one kind, driven through with no brake."""
-    settings = {"hazards": (Hazard(kind=kind),), "filters": ("kalman",), "driver": Driver(policy="open_loop")}
+    settings: dict[str, Any] = {
+        "hazards": (Hazard(kind=kind),),
+        "filters": ("kalman",),
+        "driver": Driver(policy="open_loop"),
+    }
     return Scenario(fog=Fog(visibility=visibility), **(settings | changes))
 
 

@@ -4,16 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from filters.belief import mix
 from filters.decision import (
     BRAKE,
     CHANGE_LANE,
-    HALF_LENGTHS,
     PROCEED,
     SLOW,
     Loss,
     Situation,
     bayes,
     expected_losses,
+    half_lengths,
     in_path,
     lower_envelope,
     most_likely_label,
@@ -23,7 +24,7 @@ from filters.spec import Belief, Gaussian
 from fogsim.frame import ACTIONS
 
 TABLE = Loss().table
-OPEN = Situation(lateral=0.0, next_lane=3.5, half_width=0.95, gap=200.0, open=True)
+OPEN = Situation(lateral=0.0, next_lane=3.5, half_width=0.95, gap=200.0, open=True, half_lengths=half_lengths(0.4, 2.0))
 
 
 def belief(barrier, y=0.0, deviation=0.1):
@@ -109,7 +110,7 @@ def test_expected_losses_are_the_mean_over_class_and_place(y, deviation):
     own, beside = np.zeros(n, bool), np.zeros(n, bool)
     for b in beliefs:
         barrier = rng.random(n) < b.barrier
-        reach = OPEN.half_width + rng.choice(HALF_LENGTHS, n)
+        reach = OPEN.half_width + rng.choice(OPEN.half_lengths, n)
         place = rng.normal(b.position.mean[1], np.sqrt(b.position.covariance[1, 1]), n)
         own |= barrier & (np.abs(place - OPEN.lateral) < reach)
         beside |= barrier & (np.abs(place - OPEN.next_lane) < reach)
@@ -126,10 +127,18 @@ def test_the_table_is_not_changed():
 
 
 def test_in_path_reaches_half_a_barrier_beyond_ego_whatever_its_length():
-    for k, half in enumerate(HALF_LENGTHS):
-        share = 1.0 - (k + 1) / len(HALF_LENGTHS)  # of the barriers that are longer than this one
-        assert in_path(belief(0.5, 0.95 + half + 0.01, 1e-3), 0.0, 0.95) == pytest.approx(share)
-    assert in_path(belief(0.5, 0.0, 1e-3), 0.0, 0.95) == pytest.approx(1.0)
+    for k, half in enumerate(OPEN.half_lengths):
+        share = 1.0 - (k + 1) / len(OPEN.half_lengths)  # of the barriers that are longer than this one
+        assert in_path(belief(0.5, 0.95 + half + 0.01, 1e-3), OPEN, 0.0) == pytest.approx(share)
+    assert in_path(belief(0.5, 0.0, 1e-3), OPEN, 0.0) == pytest.approx(1.0)
+    assert half_lengths(0.4, 2.0) == pytest.approx((0.28, 0.44, 0.6, 0.76, 0.92))
+
+
+def test_a_barrier_is_in_the_path_where_barriers_would_be_not_where_bags_would():
+    places = tuple(Gaussian(np.array([20.0, y]), 0.01 * np.eye(2)) for y in (-3.0, 0.0))  # a bag aside, a barrier ahead
+    told = Belief(np.log([0.5, 0.5]), mix(np.array([0.5, 0.5]), list(places)), places)
+    q = (expected_losses([told], TABLE, OPEN)[PROCEED] - TABLE[PROCEED, 0]) / np.ptp(TABLE[PROCEED])
+    assert q == pytest.approx(0.5, abs=1e-6)
 
 
 def test_most_likely_label_ignores_how_sure_it_is():

@@ -143,15 +143,18 @@ def test_the_jacobian_is_the_slope(seed):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=len(STATE)) + np.array([15.0, 0, 0, 0, 1, 0.5, -1, -3])
     pose = Pose(rng.normal(), rng.normal(), 0.9, 0.3 * rng.normal())
-    H = look_from(x, pose, 0.2)[1]
+    H = look_from(x, pose, 0.2, 0.35)[1]
     h = 1e-6
-    slope = [(look_from(x + h * e, pose, 0.2)[0] - look_from(x - h * e, pose, 0.2)[0]) / (2 * h) for e in np.eye(8)]
+    slope = [
+        (look_from(x + h * e, pose, 0.2, 0.35)[0] - look_from(x - h * e, pose, 0.2, 0.35)[0]) / (2 * h)
+        for e in np.eye(8)
+    ]
     np.testing.assert_allclose(H, np.array(slope).T, atol=1e-7)
 
 
 def test_a_look_is_range_bearing_and_looks():
     x = np.array([3.0, 4.0, 0, 0, 1.1, 0.6, -1.2, -3.5])
-    seen = look_from(x, Pose(0.0, 0.0, 0.9, 0.1), 0.2)[0]
+    seen = look_from(x, Pose(0.0, 0.0, 0.9, 0.1), 0.2, 0.0)[0]
     np.testing.assert_allclose(seen, [4.8, np.arctan2(4.0, 3.0) - 0.1, 1.1, 0.6, -1.2, -3.5])
 
 

@@ -25,7 +25,7 @@ from filters.models.lidar_echo import (
     sample_scan,
     stop_at,
 )
-from filters.models.optics import Optics, echo_table, extinction
+from filters.models.optics import POWER_CEILING, Optics, echo_table, extinction
 from tests import reference
 from tests.reference import Surface
 
@@ -205,10 +205,18 @@ class Draws(NamedTuple):
     weights: np.ndarray
 
 
+def mixture_density(tuples, shares, ranges, powers):
+    """Density (n,) of ordered echoes under the mixture of tuples of candidates."""
+    return sum(
+        share * prod(reference.echo(c, ranges[:, k], powers[:, k]) / d for k, (c, d) in enumerate(members))
+        for share, members in zip(shares, tuples, strict=True)
+    )
+
+
 def proposed(optics, beam, echoes, n, rng):
-    """n sets of `echoes` draws, each set from a tuple of one stop's candidates, now and then one of them twice."""
+    """n sets of `echoes` draws, each from a tuple of one stop's candidates (now and then one twice), or a glitch's."""
     ranges, powers = np.zeros((n, 3)), np.zeros((n, 3))
-    tuples, shares, density = [], [], np.zeros(n)
+    tuples, shares = [], []
     for weight, stop in stops(beam):
         found = candidates(optics, ALPHA, stop)
         detected = [1.0 - reference.missed(c, optics.threshold) for c in found]
@@ -224,8 +232,17 @@ def proposed(optics, beam, echoes, n, rng):
         (c, d), mine = tuples[t][k], which == t
         powers[mine, k] = c.power + c.spread * stats.norm.isf(rng.random(mine.sum()) * d)
         ranges[mine, k] = c.draw(powers[mine, k], rng.random(mine.sum()))
-    for share, members in zip(shares, tuples, strict=True):
-        density += share * prod(reference.echo(c, ranges[:, k], powers[:, k]) / d for k, (c, d) in enumerate(members))
+    density = mixture_density(tuples, shares, ranges, powers)
+    if optics.glitch > 0.0:
+        low, high = optics.range_limits
+        even = np.flatnonzero(rng.random(n) < 0.2)
+        ranges[even, :echoes] = rng.uniform(low, high, (len(even), echoes))
+        powers[even, :echoes] = rng.uniform(optics.threshold, POWER_CEILING, (len(even), echoes))
+        density = mixture_density(tuples, shares, ranges, powers)
+        inside = ((ranges[:, :echoes] >= low) & (ranges[:, :echoes] <= high)).all(axis=1)
+        inside &= (powers[:, :echoes] <= POWER_CEILING).all(axis=1)
+        area = (high - low) * (POWER_CEILING - optics.threshold)
+        density = 0.8 * density + 0.2 * inside / area**echoes
     order = np.argsort(np.where(powers > 0.0, ranges, np.inf), axis=1)
     ranges, powers = np.take_along_axis(ranges, order, 1), np.take_along_axis(powers, order, 1)
     # An unordered set is met in each of its orders.

@@ -133,7 +133,6 @@ def test_beams_outside_the_window_say_nothing():
     np.testing.assert_array_equal(infos[0].log_evidence, infos[1].log_evidence)
 
 
-@pytest.mark.xfail(strict=True, reason="no node of visibility explains such a beam, and NaN stays in the state")
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_echoes_beyond_the_sensors_range_leave_the_fog_finite():
     scan = sweep(NOTHING_THERE, 40.0)

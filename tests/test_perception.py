@@ -72,6 +72,13 @@ def test_a_background_that_is_not_known_would_remain():
     assert (points.range > BLIND).all()
 
 
+def test_echoes_behind_the_known_background_are_removed():
+    scan = sweep(box(10.0, 0.0), CLEAR)
+    nearer = np.minimum(scan.background.range, 8.0)  # a wall before the box
+    assert len(object_points(scan).range) > 10
+    assert len(object_points(scan._replace(background=scan.background._replace(range=nearer))).range) == 0
+
+
 def test_an_odometry_a_beam_off_still_knows_the_background():
     step = LIDAR.azimuth_deg / LIDAR.columns
     for beams in (-1.5, 1.5):

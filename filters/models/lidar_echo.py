@@ -77,10 +77,8 @@ def log_add(a: float, b: float) -> float:
 
 @jit
 def fog_at(table: EchoTable, alpha: float) -> Fog:
-    """Look an extinction up in the table; alpha is limited to the table's ends."""
+    """Look an extinction up in the table; beyond its ends the soft-target integral is that of the end."""
     rows = table.log_median.size
-    top = exp(table.log_alpha_0 + table.log_alpha_step * (rows - 1))
-    alpha = min(max(alpha, exp(table.log_alpha_0)), top)
     place = (log(alpha) - table.log_alpha_0) / table.log_alpha_step
     place = min(max(place, 0.0), rows - 1.000001)
     row = int(place)
@@ -245,7 +243,7 @@ def log_glitch(table: EchoTable, ranges: np.ndarray, powers: np.ndarray) -> floa
                 return -inf
             echoes += 1
             total += log(echoes) + table.log_uniform
-    return total if echoes == 0 else total - log(powers.size)
+    return total if echoes == 0 or table.strongest else total - log(MAX_ECHOES)
 
 
 @jit
@@ -291,7 +289,7 @@ def sample_beam(
     """Draw one beam's echoes into ranges, powers and labels (NOISE, FOG or SURFACE), nearest first."""
     if rng.random() < table.glitch:
         if rng.random() < 0.5:
-            count = 1 + int(rng.random() * powers.size)
+            count = 1 if table.strongest else 1 + int(rng.random() * MAX_ECHOES)
             for k in range(count):
                 ranges[k] = table.range_min + (table.range_max - table.range_min) * rng.random()
                 powers[k] = table.threshold + (POWER_CEILING - table.threshold) * rng.random()

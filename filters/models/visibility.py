@@ -62,6 +62,8 @@ def update_visibility(
             BACKGROUND_TEXTURE,
         )
         log_weights = -0.5 * ((nodes - prior.mean) / prior.deviation) ** 2 + log_density.sum(axis=1)
+        if not np.isfinite(log_weights.max()):  # no fog explains these beams: learn nothing from them
+            return prior, Clutter(nodes, log_density)
         weights = np.exp(log_weights - log_weights.max())
         weights /= weights.sum()
         mean = float(weights @ nodes)
