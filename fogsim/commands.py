@@ -24,6 +24,7 @@ from fogsim.runner import check, dims_of, run
 from fogsim.scenario import Scenario
 
 REPLAYS = Path("replays")
+TABLES = 112  # columns that a score needs: narrower, its numbers would be cut
 COMPILING = 3.0  # s without a frame: then numba is compiling
 
 
@@ -186,7 +187,7 @@ def score(paths: Sequence[Path], out: Path | None) -> None:
         raise UserError(f"{out} exists already and is never overwritten: choose another name")
     with Console(stderr=True).status(f"scoring {', '.join(map(str, paths))}"):
         scored = score_logs(paths)
-    print_score(scored, Console())
+    print_score(scored, Console(width=max(TABLES, Console().width)))
     if out is not None:
         write_json(to_dict(scored), out)
 

@@ -10,10 +10,15 @@ class UserError(ValueError):
     """Bad input. The command line prints its one line and exits with code 2."""
 
 
+def are_numbers(*values: object) -> bool:
+    """Whether all are numbers: a script may hold a wrong type, which is refused by the name of its field later."""
+    return all(isinstance(v, int | float) for v in values)
+
+
 def expect_positive(**values: float) -> None:
     """Raise a UserError for the first value that is not a finite number above 0."""
     for name, value in values.items():
-        if not (value > 0.0 and math.isfinite(value)):
+        if are_numbers(value) and not (value > 0.0 and math.isfinite(value)):
             raise UserError(f"{name} is {value}, expected a finite number above 0")
 
 

@@ -11,7 +11,7 @@ from filters.decision import POLICIES, Loss
 from filters.models.motion import BagMotion
 from filters.models.optics import Optics
 from filters.models.shapes import BagPrior, BarrierPrior
-from fogsim.errors import UserError, did_you_mean
+from fogsim.errors import UserError, are_numbers, did_you_mean
 from fogsim.sensors.lidar import LIDAR_64, Lidar
 from fogsim.sensors.odometry import Odometry
 from fogsim.world.setting import Ego, Fog, Hazard, Road, Setting
@@ -71,7 +71,7 @@ class Scenario(Setting):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.dt <= self.duration < 1e6:
+        if are_numbers(self.dt, self.duration) and not self.dt <= self.duration < 1e6:
             raise UserError(f"duration is {self.duration} s, expected at least dt = {self.dt} and finite")
 
     @property

@@ -89,7 +89,7 @@ def test_grids_are_even_and_ascending():
         assert azimuth == pytest.approx(-azimuth[::-1])
 
 
-CLEAR = Lidar(columns=120, azimuth_deg=60.0, optics=Optics(glitch=0.0))
+CLEAR = Lidar(columns=120, azimuth_deg=60.0, optics=Optics(glitch=1e-12))
 
 
 def sweep(solids, visibility=5000.0, lidar=CLEAR):

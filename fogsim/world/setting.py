@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from filters.models.motion import BagMotion
 from filters.models.shapes import BagPrior, BarrierPrior
-from fogsim.errors import UserError, expect_positive
+from fogsim.errors import UserError, are_numbers, expect_positive
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Hazard:
     def __post_init__(self) -> None:
         if self.kind not in ("draw", "bag", "barrier"):
             raise UserError(f"hazard kind is {self.kind!r}, expected draw, bag or barrier")
-        if not (math.isfinite(self.x) and math.isfinite(self.y) and min(self.x_spread, self.y_spread) >= 0.0):
+        place = (self.x, self.y, self.x_spread, self.y_spread)
+        if are_numbers(*place) and not (all(map(math.isfinite, place)) and min(place[2:]) >= 0.0):
             raise UserError(
                 f"hazard at x={self.x}, y={self.y} +- {self.x_spread}, {self.y_spread}: expected finite, spreads >= 0"
             )
