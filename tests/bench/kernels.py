@@ -19,6 +19,7 @@ from filters.models.visibility import update_visibility, visibility_prior
 from filters.particle import ParticleFilter
 from filters.spec import BAG, BARRIER, CLASSES, Pose, Scan
 from filters.streams import stream
+from fogsim import runner
 from fogsim.background import background_of
 from fogsim.followers import model_of
 from fogsim.runner import prior_of, sweep
@@ -78,7 +79,9 @@ def scan_of(scenario: Scenario, seed: int) -> Scan:
     start = world.start(scenario, seed)
     pose = ego.front(scenario.ego, start.ego)
     estimate = Pose(pose[0], pose[1], scenario.lidar.height, pose[2])
-    return sweep(start, pose, estimate, scenario, background_of(scenario), stream(seed, "lidar"))[1]
+    background = background_of(scenario)
+    returns = sweep(start, pose, scenario, background, stream(seed, "lidar"))
+    return runner.scan_of(returns, estimate, scenario, background)
 
 
 def weighing(klass: int) -> None:

@@ -98,9 +98,8 @@ def log_density(
         surface = -0.5 * (x * x + y * y) - np.log(deviation * spread) - 2.0 * LOG_SQRT_2PI
         echo = np.logaddexp(np.logaddexp(noise - missed[0], clutter - missed[1]), surface - missed[2]) + nothing
     value = np.where(p > 0.0, echo, nothing)
-    glitch = np.where(
-        p > 0.0, np.where(inside & (p <= POWER_CEILING), table.log_glitch_echo, -np.inf), table.log_glitch_nothing
-    )
+    echo = np.where(inside & (p <= POWER_CEILING), table.log_glitch_nothing + table.log_uniform, -np.inf)
+    glitch = np.where(p > 0.0, echo, table.log_glitch_nothing)
     return np.logaddexp(table.log_sound + value, glitch)
 
 
