@@ -163,8 +163,8 @@ def test_seeing_nothing_where_something_should_be_is_evidence(name):
     assert difference(filter_.belief(once), first) > 1e-6
     for _ in range(20):
         state, _ = filter_.update(state, measurement(filter_, percept), rng)
-    # Few where both classes would have been found alike: then a miss tells of perception, not of the class.
-    assert difference(filter_.belief(state), first) > 1e-4
+    # Here a Kalman bank expects to find either class alike: to it a miss tells of perception, hardly of the class.
+    assert difference(filter_.belief(state), first) > {"kalman": 1e-4}.get(name, 0.005)
 
 
 def test_seeing_nothing_for_long_stays_finite(name):
