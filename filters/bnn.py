@@ -73,7 +73,7 @@ class BayesianNetwork:
 
     model: Model
     checkpoint: str = shipped("bnn")
-    sensor = "features"
+    sensors = ("features",)
 
     def init(self, prior: Prior, rng: np.random.Generator) -> NetworkState:
         draws = network(self.checkpoint).b3.size

@@ -1,4 +1,4 @@
-"""One decorator for every compiled kernel: cached on disk, serial, division as NumPy does it (no zero checks).
+"""The decorators of every compiled kernel: cached on disk, serial, division as NumPy does it (no zero checks).
 
 No fast-math: the kernels rely on inf.
 
@@ -32,11 +32,19 @@ def cache_folder() -> Path:
 FOLDER = cache_folder()
 
 
-def jit(function: Callable[..., Any]) -> Any:
-    """Compile lazily with the house's flags; NUMBA_CACHE_DIR, where set, is respected."""
-    before = config.CACHE_DIR
-    config.CACHE_DIR = before or str(FOLDER)
-    try:
-        return njit(cache=True, error_model="numpy")(function)
-    finally:
-        config.CACHE_DIR = before
+def compiled(**flags: bool) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator that compiles lazily with the house's flags; NUMBA_CACHE_DIR, where set, is respected."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        before = config.CACHE_DIR
+        config.CACHE_DIR = before or str(FOLDER)
+        try:
+            return njit(cache=True, error_model="numpy", **flags)(function)
+        finally:
+            config.CACHE_DIR = before
+
+    return decorate
+
+
+jit = compiled()
+inlined = compiled(forceinline=True)  # for the insides of a long loop: LLVM else copies whole tables to each call

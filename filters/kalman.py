@@ -97,7 +97,7 @@ class Kalman:
 
     model: Model = field(default_factory=Model)
     temper: float = 0.5
-    sensor = "features"
+    sensors = ("features",)
 
     def init(self, prior: Prior, rng: np.random.Generator) -> KalmanState:
         return KalmanState(prior.log_probs, tuple(self.start(k, prior) for k in range(len(prior.log_probs))))

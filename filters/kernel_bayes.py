@@ -106,7 +106,7 @@ class KernelBayes:
 
     model: Model
     checkpoint: str = shipped("kernel_bayes")
-    sensor = "features"
+    sensors = ("features",)
 
     def init(self, prior: Prior, rng: np.random.Generator) -> KernelState:
         return KernelState(normalise(prior.log_probs), prior.position)

@@ -1,12 +1,15 @@
-"""Particle filter: one cloud per class, weighed by the echo likelihood of the raw beams.
+"""Particle filter: one cloud per class, weighed by the likelihood of the lidar's raw beams and the radar's detections.
 
 A cloud holds position, velocity, gust, the shape's latents and the fog of each particle. Measurements
 enter by tempering: the likelihood's exponent rises in steps that each keep half of the effective sample
 size, with resampling and rejuvenation between them (Del Moral, Doucet, Jasra 2006).
 The class is static: its log-odds are sums of the clouds' log-evidence.
 
-The fog common to all is a Gaussian in ln visibility, updated by the window's clutter; a particle's own
-fog is a standard normal deviate about it, so that the cloud follows as clutter pins the fog down.
+The fog common to all is a Gaussian in ln visibility, updated by the window's clutter and the visibility sensor; a
+particle's own fog is a standard normal deviate about it, so that the cloud follows as clutter pins the fog down.
+
+A scan of a radar is older than the cloud: each particle is put back by its velocity. What its material is to a radar
+is one more latent, after those of the shape.
 
 Approximate are: moves take the cloud before the measurement as a Gaussian; a searching cloud's positions
 are taken as independent of the rest; and of near objects only every other column or fewer is used.
@@ -27,8 +30,11 @@ from filters.models.model import Model
 from filters.models.motion import frame_drift
 from filters.models.object_echo import clutter_table, object_log_ratios, unexplained, window_of
 from filters.models.optics import echo_table
+from filters.models.radar import object_log_ratios as radar_log_ratios
+from filters.models.radar import sources_of
 from filters.models.shapes import BagPrior, BarrierPrior, Solids
 from filters.models.visibility import Visibility, update_visibility, visibility_prior
+from filters.models.visibility_sensor import update as read_visibility
 from filters.resampling import ess, systematic
 from filters.spec import (
     BAG,
@@ -42,6 +48,7 @@ from filters.spec import (
     Particles,
     Pose,
     Prior,
+    RadarScan,
     Scan,
     Status,
 )
@@ -54,6 +61,8 @@ DEAD, DEAD_STAGES = -9.0, 2  # a class of lower log-probability is followed with
 ENOUGH = 0.5  # effective share below which a cloud is resampled
 FEWEST = 0.5  # effective share that one tempering step leaves
 STAGES = 40  # tempering steps at most
+
+LogLikelihood = Callable[["Cloud"], Array]
 
 
 class Cloud(NamedTuple):
@@ -88,7 +97,7 @@ class Tempered(NamedTuple):
 
 @dataclass(frozen=True)
 class ParticleFilter:
-    """Particle filter on raw scans.
+    """Particle filter on raw scans of lidar and radar.
 
     Parameters
     ----------
@@ -103,7 +112,7 @@ class ParticleFilter:
     model: Model = field(default_factory=Model)
     particles: int = 1200
     followers: int = 300
-    sensor = "scan"
+    sensors = ("scan", "radar", "visibility")
 
     def init(self, prior: Prior, rng: np.random.Generator) -> ParticleState:
         clouds = tuple(self.draw(k, prior, rng) for k in range(len(prior.log_probs)))
@@ -118,7 +127,7 @@ class ParticleFilter:
             rng.multivariate_normal(prior.position.mean, prior.position.covariance, n),
             velocity,
             gust,
-            rng.standard_normal((n, len(self.shape(klass).names))),
+            rng.standard_normal((n, len(self.shape(klass).names) + self.model.radar.on)),
             rng.standard_normal(n),
             np.full(n, -np.log(n)),
         )
@@ -141,8 +150,37 @@ class ParticleFilter:
     def update(
         self, state: ParticleState, measurement: Measurement, rng: np.random.Generator
     ) -> tuple[ParticleState, Info]:
-        scan = measurement.data
-        assert isinstance(scan, Scan)
+        data = measurement.data
+        if isinstance(data, Scan):
+            return self.look(state, data, rng)
+        if isinstance(data, RadarScan):
+            return self.hear(state, data, measurement.age, rng)
+        assert isinstance(data, float), f"found {measurement.sensor}, expected one of {self.sensors}"
+        fog = read_visibility(state.visibility, self.model.visibility_sensor, data)
+        return state._replace(visibility=fog), Info(np.zeros(len(state.clouds)))
+
+    def hear(
+        self, state: ParticleState, scan: RadarScan, age: float, rng: np.random.Generator
+    ) -> tuple[ParticleState, Info]:
+        """Bring in a radar's scan, taken `age` s ago."""
+        radar = self.model.radar
+
+        def log_likelihood(klass: int) -> LogLikelihood:
+            mean, spread = radar.material(klass)
+
+            def of(cloud: Cloud) -> Array:
+                then = cloud._replace(position=cloud.position - age * cloud.velocity)
+                reflectivity = mean + spread * cloud.latents[:, -1]
+                solids = self.solids(klass, then)
+                seen = sources_of(radar, solids, reflectivity, cloud.velocity, scan.pose, scan.velocity)
+                return radar_log_ratios(radar, scan, seen)
+
+            return of
+
+        return self.weigh(state, lambda cloud, alive: cloud, log_likelihood, rng)
+
+    def look(self, state: ParticleState, scan: Scan, rng: np.random.Generator) -> tuple[ParticleState, Info]:
+        """Bring in a lidar's scan, and what it says of the fog."""
         table = echo_table(self.model.optics)
         everyone = np.concatenate([c.position for c in state.clouds])
         window = window_of(scan, everyone, self.body, self.tallest)
@@ -152,7 +190,7 @@ class ParticleFilter:
         fog, clutter = update_visibility(state.visibility, table, *window.beams())
         background = clutter_table(window, clutter)
 
-        def log_likelihood(klass: int) -> Callable[[Cloud], Array]:
+        def log_likelihood(klass: int) -> LogLikelihood:
             def of(cloud: Cloud) -> Array:
                 log_visibility = fog.mean + fog.deviation * cloud.fog
                 solids = self.solids(klass, cloud)
@@ -160,20 +198,30 @@ class ParticleFilter:
 
             return of
 
+        def ready(cloud: Cloud, alive: bool) -> Cloud:
+            return self.ready(cloud, alive, scan, echoes, rng)
+
+        return self.weigh(state._replace(visibility=fog), ready, log_likelihood, rng)
+
+    def weigh(
+        self,
+        state: ParticleState,
+        ready: Callable[[Cloud, bool], Cloud],
+        log_likelihood: Callable[[int], LogLikelihood],
+        rng: np.random.Generator,
+    ) -> tuple[ParticleState, Info]:
+        """Temper each class's cloud, made ready, by its likelihood, and weigh the classes by the clouds' evidence."""
         done = [
-            temper(
-                self.ready(cloud, alive, scan, echoes, rng), log_likelihood(k), rng, STAGES if alive else DEAD_STAGES
-            )
+            temper(ready(cloud, alive), log_likelihood(k), rng, STAGES if alive else DEAD_STAGES)
             for k, (cloud, alive) in enumerate(zip(state.clouds, state.log_probs > DEAD, strict=True))
         ]
         status = max(d.status for d in done)
         evidence = np.array([d.log_evidence for d in done])
         info = Info(evidence, min(d.ess for d in done), resampled=any(d.resampled for d in done), status=status)
         if status != Status.OK:
-            return state._replace(visibility=fog), info._replace(log_evidence=np.zeros(len(done)))
+            return state, info._replace(log_evidence=np.zeros(len(done)))
         log_probs = update_log_probs(state.log_probs, evidence)
-        after = state._replace(log_probs=log_probs, clouds=tuple(d.cloud for d in done), visibility=fog)
-        return after, info
+        return state._replace(log_probs=log_probs, clouds=tuple(d.cloud for d in done)), info
 
     def ready(self, cloud: Cloud, alive: bool, scan: Scan, echoes: Array, rng: np.random.Generator) -> Cloud:
         """A searching cloud looks where echoes are; one that has found its object, or is dead, needs fewer."""
@@ -195,7 +243,8 @@ class ParticleFilter:
 
     def solids(self, klass: int, cloud: Cloud) -> Solids:
         """The cloud as shapes."""
-        return self.shape(klass).solids(cloud.position, cloud.latents)
+        shape = self.shape(klass)
+        return shape.solids(cloud.position, cloud.latents[:, : len(shape.names)])
 
     def belief(self, state: ParticleState) -> Belief:
         weights = np.exp(state.log_probs)

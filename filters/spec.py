@@ -54,12 +54,14 @@ class Particles(NamedTuple):
 
 
 class Pose(NamedTuple):
-    """The lidar's pose as odometry estimates it: x, y, height z, yaw."""
+    """A sensor's pose: p_world = R p_sensor + (x, y, z), R = Rz(yaw) Ry(pitch) Rx(roll)."""
 
     x: float
     y: float
     z: float
     yaw: float
+    pitch: float = 0.0
+    roll: float = 0.0
 
 
 class Surfaces(NamedTuple):
@@ -101,13 +103,37 @@ class Features(NamedTuple):
         raise AttributeError(name)
 
 
+class RadarScan(NamedTuple):
+    """Detections (n, 4) of a radar: range (m), azimuth (rad), range rate (m/s), cross-section (dBsm).
+
+    `pose` and `velocity` (2,) are the radar's as odometry estimates them; `background` (n,) is the intensity of
+    detections expected there of the known map and of clutter. None detected is evidence.
+    """
+
+    pose: Pose
+    velocity: Array
+    detections: Array
+    background: Array
+
+
 @dataclass(frozen=True)
 class Measurement:
-    """What one sensor said of one candidate at one time. `data` is a Scan or Features."""
+    """What one sensor said of one candidate at one time.
+
+    Parameters
+    ----------
+    time : float
+        When it was taken, s.
+    sensor : {"scan", "features", "radar", "visibility"}
+        What `data` is: a Scan, Features, a RadarScan, or the visibility about the sensor, m.
+    age : float
+        How long before the filter's last `predict` it was taken, s.
+    """
 
     time: float
-    sensor: str  # "scan" or "features"
-    data: Scan | Features
+    sensor: str
+    data: Scan | Features | RadarScan | float
+    age: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -182,8 +208,8 @@ class Filter(Protocol[S]):
     """Follows ONE candidate. Implementations are frozen dataclasses whose fields are all their configuration."""
 
     @property
-    def sensor(self) -> str:
-        """Which `Measurement.sensor` this filter reads."""
+    def sensors(self) -> tuple[str, ...]:
+        """Which `Measurement.sensor` this filter reads; it is given no other."""
 
     def init(self, prior: Prior, rng: np.random.Generator) -> S: ...
 

@@ -1,6 +1,6 @@
 """Foggy lidar whose simulator and likelihood are one model, and the beliefs, decisions and scores built on it.
 
-    from fogsim import run, replay, score, train
+    from fogsim import run, replay, score, train, add_fog
 
 Each is loaded on first use, so that `import fogsim` costs nothing.
 """
@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fogsim.fogging import add_fog
     from fogsim.log import Replay as replay  # noqa: N813
     from fogsim.runner import run
     from fogsim.scoring.scores import score
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 # give the same log. It must be said before numpy is loaded; whoever sets it knows why.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-__all__ = ["replay", "run", "score", "train"]
+__all__ = ["add_fog", "replay", "run", "score", "train"]
 
 _HOMES = {
+    "add_fog": "fogsim.fogging:add_fog",
     "replay": "fogsim.log:Replay",
     "run": "fogsim.runner:run",
     "score": "fogsim.scoring.scores:score",

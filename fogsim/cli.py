@@ -92,6 +92,29 @@ def score(
 
 
 @app.command()
+def fog(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN|DIR", show_default=False)],
+    visibility: Annotated[float, typer.Option(metavar="METRES", help="Of the fog.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="SCAN2|DIR2", help="New, in SCAN's layout.", show_default=False)],
+    layout: Annotated[str, typer.Option(metavar="kitti|nuscenes|stf|pcd", help="Of SCAN; auto tells.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="With SCAN's name it determines the fog.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, for a folder.")] = 1,
+    model: Annotated[
+        str, typer.Option(metavar="fogsim|hahner", help="hahner: as published in 2021; no point is lost.")
+    ] = "fogsim",
+    nan: Annotated[str, typer.Option(metavar="refuse|drop", help="Points that are not finite.")] = "refuse",
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw one scan before and after.", show_default=False)
+    ] = None,
+) -> None:
+    """Lay fog over a real scan, or over a folder of them; an interrupted folder is gone on with."""
+    from fogsim import fog_command, fog_files
+
+    settings = fog_files.Settings(visibility, seed, layout, nan, model)
+    fog_command.fog(scan, out, settings, jobs, picture)
+
+
+@app.command()
 def train(
     what: Annotated[str, typer.Argument(metavar="classifier|kernel", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="FILE.safetensors", help="The checkpoint.", show_default=False)],

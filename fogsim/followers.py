@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from filters import make_filter
 from filters.fusion import pool
 from filters.models.model import Model
+from filters.models.shapes import BagPrior, BarrierPrior
 from filters.spec import Belief, EgoMotion, Filter, Info, Measurement, Prior
 from filters.streams import stream
+from filters.with_radar import WithRadar
 from fogsim.perception.perceive import Percept
 from fogsim.scenario import Scenario
 from fogsim.sensors.lidar import grid
 
 FUSED = "fused"
+Shape = TypeVar("Shape", BagPrior, BarrierPrior)
 
 
 @dataclass
@@ -34,12 +37,30 @@ class Follower:
         """Predict over the motion (none before the first scan), update on what this filter reads."""
         if motion is not None:
             self.state = self.filter.predict(self.state, motion, dt, self.rng)
-        data = percept.scan if self.filter.sensor == "scan" else percept.features
-        if data is None:  # not looked at: no measurement
-            self.belief, self.info = self.filter.belief(self.state), Info(np.zeros(len(self.belief.log_probs)))
-            return
-        self.state, self.info = self.filter.update(self.state, Measurement(time, self.filter.sensor, data), self.rng)
+        infos = []
+        for measurement in measurements(percept, time):
+            if measurement.sensor in self.filter.sensors:
+                self.state, info = self.filter.update(self.state, measurement, self.rng)
+                infos.append(info)
         self.belief = self.filter.belief(self.state)
+        self.info = summary(infos) if infos else Info(np.zeros(len(self.belief.log_probs)))
+
+
+def measurements(percept: Percept, time: float) -> list[Measurement]:
+    """All that may be read of a candidate at a tick, oldest first; no features where the lidar did not look."""
+    features = [] if percept.features is None else [Measurement(time, "features", percept.features)]
+    return [*percept.readings, *features, Measurement(time, "scan", percept.scan)]
+
+
+def summary(infos: list[Info]) -> Info:
+    """One info of a tick's updates: evidence summed, the worst of the rest, NIS of the last."""
+    return Info(
+        np.sum([i.log_evidence for i in infos], axis=0),
+        float(np.fmin.reduce([i.ess for i in infos])),
+        infos[-1].nis,
+        any(i.resampled for i in infos),
+        max(i.status for i in infos),
+    )
 
 
 class Followers:
@@ -69,18 +90,29 @@ class Followers:
 def start(name: str, candidate: int, prior: Prior, model: Model, seed: int) -> Follower:
     """A filter on a candidate, before its first measurement."""
     made, rng = make_filter(name, model), stream(seed, "filter", name, candidate)
+    if model.radar.on and "radar" not in made.sensors:
+        made = WithRadar(made, model)
     state = made.init(prior, rng)
     return Follower(made, rng, state, made.belief(state), Info(np.zeros(len(prior.log_probs))))
 
 
 def model_of(scenario: Scenario) -> Model:
-    """What filters assume: the very values the world is made of."""
+    """What filters assume: the very values the world is made of, unless `Scenario.assumed` sets them apart."""
     elevation, azimuth = grid(scenario.lidar)
     return Model(
-        scenario.lidar.optics,
-        scenario.barrier,
-        scenario.bag,
+        scenario.assumed_optics,
+        assumed_shape(scenario.barrier, scenario),
+        assumed_shape(scenario.bag, scenario),
         scenario.motion,
         tuple(elevation.tolist()),
         float(azimuth[1] - azimuth[0]),
+        scenario.radar,
+        scenario.visibility_sensor,
     )
+
+
+def assumed_shape(prior: Shape, scenario: Scenario) -> Shape:
+    """A shape's prior, its reflectances as assumed."""
+    low, high = prior.reflectance
+    factor = scenario.assumed.reflectance
+    return replace(prior, reflectance=(factor * low, factor * high))

@@ -13,10 +13,12 @@ import numpy as np
 
 from filters.spec import CLASSES, FEATURES
 
-MAX_TRACKS = 2  # candidates followed at once; id -1 marks an empty slot
+MAX_TRACKS = 4  # candidates followed at once; id -1 marks an empty slot
 ACTIONS = ("proceed", "slow", "change_lane", "brake")
 POLICIES = ("bayes", "most_likely_label")
 POINTS = 128  # weighted points kept per belief for drawing
+DETECTIONS = 128  # of one radar scan, at most
+DETECTION = ("time", "range", "azimuth", "range rate", "cross-section")
 
 
 class Dims(NamedTuple):
@@ -35,6 +37,8 @@ class Dims(NamedTuple):
     xy: int = 2
     pose: int = 3
     size: int = 3
+    detection: int = 1
+    detected: int = len(DETECTION)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +104,18 @@ class Frame:
         np.uint8,
         ("ring", "column", "echo"),
         "",
-        "truth: 0 nothing, 1 noise, 2 fog, 3 background, 4 + k track slot k",
+        "truth: 0 nothing, 1 noise, 2 fog, 3 lost (no echo of what stopped the beam), 4 ground, 5 rest of the map,"
+        " 6 + k track slot k",
+    ]
+    radar: Annotated[
+        np.ndarray,
+        np.float32,
+        ("detection", "detected"),
+        "s, m, rad, m/s, dBsm",
+        "what the radar's scans that this tick delivers detected from the front: time taken first, NaN after the last",
+    ]
+    visibility_reading: Annotated[
+        np.ndarray, np.float32, (), "m", "the visibility sensor's latest reading that this tick delivers, NaN without"
     ]
     filter_ms: Annotated[
         np.ndarray, np.float32, ("belief",), "ms", "wall time of each filter (fused: perception and decision)"
@@ -108,7 +123,7 @@ class Frame:
 
 
 # Left out of logs at level "beliefs".
-SCAN_FIELDS = ("range", "power", "label", "points")
+SCAN_FIELDS = ("range", "power", "label", "points", "radar")
 # Wall time is no part of what a seed determines: kept apart and left out of the content hash.
 TIMING_FIELDS = ("filter_ms",)
 

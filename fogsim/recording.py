@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 
-from filters.models.lidar_echo import SURFACE
+from filters.models.lidar_echo import THING
 from filters.spec import CLASSES, FEATURES, Belief, Pose
 from filters.streams import stream
 from fogsim.driving import Choice
+from fogsim.errors import UserError
 from fogsim.followers import Followers
-from fogsim.frame import MAX_TRACKS, POINTS, Frame
+from fogsim.frame import DETECTION, DETECTIONS, MAX_TRACKS, POINTS, Frame
 from fogsim.perception.perceive import Percept
+from fogsim.readings import Readings
 from fogsim.scenario import Scenario
 from fogsim.sensors.lidar import Returns
 from fogsim.world import world as worlds
@@ -24,6 +28,7 @@ def frame_of(
     estimate: Pose,
     scenario: Scenario,
     returns: Returns,
+    readings: Readings,
     percepts: list[Percept],
     followers: Followers,
     beliefs: list[list[Belief]],
@@ -52,6 +57,7 @@ def frame_of(
         range=returns.range,
         power=returns.power,
         label=returns.label,
+        **reading_fields(readings, detections_kept(scenario)),
         filter_ms=np.array([1e3 * s for s in (*followers.seconds, rest)][: len(beliefs)], np.float32),
     )
 
@@ -68,7 +74,7 @@ def truth(world: worlds.World, pose: np.ndarray, scenario: Scenario, returns: Re
     things, solids = world.things, worlds.solids_of(world, scenario)
     positions = np.array([t.position for t in things])
     size = 2.0 * np.stack([solids.hx, solids.hy, solids.hz], axis=1)
-    echoes = np.array([(returns.label == SURFACE + 1 + k).sum() for k in range(len(things))], np.int32)
+    echoes = np.array([(returns.label == THING + k).sum() for k in range(len(things))], np.int32)
     return {
         "track_id": slots(np.arange(len(things), dtype=np.int16), (), -1),
         "truth_class": slots(np.array([t.kind for t in things], np.int8), (), -1),
@@ -79,6 +85,28 @@ def truth(world: worlds.World, pose: np.ndarray, scenario: Scenario, returns: Re
         "distance_left": slots(positions[:, 0] - pose[0], ()),
         "object_echoes": slots(echoes, (), 0),
     }
+
+
+def detections_kept(scenario: Scenario) -> int:
+    """Rows of a frame for the radar's detections: as many as a tick can bring, one empty row without a radar."""
+    return DETECTIONS * ceil(scenario.radar.rate * scenario.dt) if scenario.radar.on else 1
+
+
+def reading_fields(readings: Readings, kept: int) -> dict[str, np.ndarray]:
+    """What the sensors beside the lidar said.
+
+    Raises
+    ------
+    UserError
+        If the radar detected more in a tick than a frame keeps.
+    """
+    rows = [np.column_stack([np.full(len(s.detections), t), s.detections]) for t, s in readings.radar]
+    found = sum(map(len, rows))
+    if found > kept:
+        raise UserError(f"found {found} radar detections in a tick, expected up to {kept}: lower radar.ground")
+    detected = np.concatenate([*rows, np.full((kept - found, len(DETECTION)), np.nan)])
+    seen = readings.visibility[-1][1] if readings.visibility else np.nan
+    return {"radar": detected.astype(np.float32), "visibility_reading": np.array(seen, np.float32)}
 
 
 def belief_fields(

@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from filters import known_filters
-from filters.models.optics import echo_table
+from filters.models.optics import MOST_ECHOES, echo_table
 from filters.models.visibility import visibility_prior
 from filters.spec import EgoMotion, Gaussian, Pose, Prior, Scan
 from filters.streams import stream
@@ -19,12 +19,15 @@ from fogsim.followers import Followers
 from fogsim.frame import MAX_TRACKS, POWER_UNIT, RANGE_UNIT, Dims, Frame
 from fogsim.perception import perceive as perceiving
 from fogsim.perception import tracks as tracking
-from fogsim.recording import frame_of
+from fogsim.readings import learn, measurements, readings_at
+from fogsim.recording import detections_kept, frame_of
 from fogsim.scenario import Hazard, Scenario
 from fogsim.sensors import lidar as lidars
-from fogsim.sensors import odometry
+from fogsim.sensors import odometry, radar
+from fogsim.sensors.schedule import Moment
 from fogsim.world import ego as car
 from fogsim.world import world as worlds
+from fogsim.world.fog import extinction_along
 
 EXACT = 0.01  # m: a place announced as exact is taken to be this uncertain
 STILL = 0.5  # s at rest after which a run ends
@@ -46,31 +49,42 @@ def run(scenario: Scenario, seed: int) -> Iterator[Frame]:
         If the scenario names an unknown filter or cannot run.
     """
     check(scenario)
-    table, background = echo_table(scenario.lidar.optics), background_of(scenario)
+    table, background = echo_table(scenario.assumed_optics), background_of(scenario)
+    mapped = radar.no_reflectors() if scenario.street.scan else radar.reflectors(scenario.road)
     priors = [prior_of(scenario, h) for h in scenario.hazards]
     followers = Followers(scenario, priors, seed)
     fog = visibility_prior(scenario.fog.visibility, scenario.fog.spread)
     memory = perceiving.Perception(tuple(tracking.start(p.position) for p in priors), fog)
     world = worlds.start(scenario, seed)
     pose = car.front(scenario.ego, world.ego)
-    motion = EgoMotion(np.zeros(3), np.zeros((3, 3)), Pose(0.0, 0.0, scenario.lidar.height, 0.0))
+    motion = EgoMotion(np.zeros(3), np.zeros((3, 3)), Pose(0.0, 0.0, 0.0, 0.0))
+    past: list[Moment] = []
     opened, still = False, 0.0
     for tick in range(round(scenario.duration / scenario.dt)):
         if tick:
             before, pose = pose, car.front(scenario.ego, world.ego)
-            motion = odometry.measure(before, pose, motion.pose, scenario.odometry, stream(seed, "odometry", tick))
+            motion = odometry.measure(
+                before, pose, motion.pose, scenario.odometry, scenario.dt, stream(seed, "odometry", tick)
+            )
             memory = perceiving.predict(memory, motion, scenario.dt)
+        past.append(Moment(world, pose, motion.pose))
         returns = sweep(world, pose, scenario, background, stream(seed, "lidar", tick))
+        readings = readings_at(past, mapped, scenario, seed)
         clock = perf_counter()
+        memory = memory._replace(visibility=learn(memory.visibility, readings, scenario))
         scan = scan_of(returns, motion.pose, scenario, background)
         memory, percepts = perceiving.perceive(memory, scan, world.time, table)
+        told = measurements(readings, [t.position for t in memory.tracks], world.time)
+        percepts = [p._replace(readings=r) for p, r in zip(percepts, told, strict=True)]
         perceived = perf_counter()
         followers.step(percepts, motion if tick else None, scenario.dt, world.time)
         fused = perf_counter()
         beliefs = followers.beliefs()
         choice = choose(beliefs, memory.tracks, motion, scenario, opened)
         rest = perceived - clock + perf_counter() - fused
-        yield frame_of(world, pose, motion.pose, scenario, returns, percepts, followers, beliefs, choice, opened, rest)
+        yield frame_of(
+            world, pose, motion.pose, scenario, returns, readings, percepts, followers, beliefs, choice, opened, rest
+        )
         opened |= choice.open
         still = still + scenario.dt if world.ego.speed < 0.05 else 0.0
         if still >= STILL or worlds.collided(world, scenario) or worlds.farthest_left(world, scenario) < -PASSED:
@@ -95,8 +109,9 @@ def check(scenario: Scenario) -> None:
 
 def dims_of(scenario: Scenario) -> Dims:
     """The axes of a scenario's frames."""
-    echoes = 1 if scenario.lidar.optics.mode == "strongest" else 3
-    return Dims(scenario.lidar.rings, scenario.lidar.columns, echoes, len(belief_names(scenario)))
+    lidar = scenario.lidar
+    echoes, beliefs = MOST_ECHOES[lidar.optics.mode], len(belief_names(scenario))
+    return Dims(lidar.rings, lidar.columns, echoes, beliefs, detection=detections_kept(scenario))
 
 
 def prior_of(scenario: Scenario, hazard: Hazard) -> Prior:
@@ -111,20 +126,22 @@ def sweep(
     world: worlds.World, pose: np.ndarray, scenario: Scenario, background: Background, rng: np.random.Generator
 ) -> lidars.Returns:
     """What the true lidar returns."""
-    true_pose = Pose(float(pose[0]), float(pose[1]), scenario.lidar.height, float(pose[2]))
-    solids = worlds.solids_of(world, scenario)
-    return lidars.scan(solids, background(true_pose), true_pose, world.visibility, scenario.lidar, rng)
+    at, directions = lidars.mounted(scenario.lidar, *pose), lidars.grid(scenario.lidar)
+    fog = extinction_along(world.field, at, *directions, world.time)
+    return lidars.scan(worlds.solids_of(world, scenario), background(at), at, fog, scenario.lidar, rng)
 
 
 def scan_of(returns: lidars.Returns, estimate: Pose, scenario: Scenario, background: Background) -> Scan:
-    """The returns as filters get them: at the estimated pose, beside the known map there."""
+    """The returns as filters get them: at the lidar's pose on ego's estimated one, beside the known map there."""
     elevation, azimuth = lidars.grid(scenario.lidar)
+    pose = lidars.mounted(scenario.lidar, estimate.x, estimate.y, estimate.yaw)
+    known = background(pose)
     return Scan(
         elevation,
         azimuth,
-        estimate,
+        pose,
         returns.range * RANGE_UNIT,
         returns.power * POWER_UNIT,
         np.ones(returns.range.shape[:2], bool),
-        background(estimate),
+        known._replace(reflectance=scenario.assumed.reflectance * known.reflectance),
     )

@@ -1,54 +1,56 @@
-"""Real lidar sweeps from files, checked for size, finite values, layout and the unit of intensity.
-
-    kitti   float32 x, y, z, intensity (0-1)                        Geiger et al. 2013 (IJRR 32:1231)
-    stf     float32 x, y, z, intensity (0-255), laser number        SeeingThroughFog: Bijelic et al. 2020 (CVPR)
-
-Little endian, metres, x ahead, y left, z up from the sensor.
-"""
+"""Real lidar sweeps in and out of files, checked for size, finite values, layout and the unit of intensity."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from filters.spec import Array
+from fogsim import pcd
 from fogsim.errors import UserError
+from fogsim.layouts import LAYOUTS, NAMES, NUMBERS, fault, fault_of_rows, finite, full_scale_of, why_no_layout
 from fogsim.world.street import RealScan
 
-FARTHEST = 300.0  # m: no such sensor sees farther, so a larger coordinate is not one
 
+class Sweep(NamedTuple):
+    """A sweep as its file has it.
 
-class Layout(NamedTuple):
-    """Columns of a row of float32, the intensity that means full scale, and how an error describes it."""
+    rows: one record per point, with fields x, y, z, intensity and the layout's others. layout: its name. full_scale:
+    the intensity of a full-scale echo, 1 or 255. header: of a .pcd file. places: the rows' indices in the file, int32,
+    if some were dropped. not_finite, without_return: how many those were.
+    """
 
-    columns: int
+    rows: np.ndarray
+    layout: str
     full_scale: float
-    words: str
+    header: pcd.Header | None = None
+    places: np.ndarray | None = None
+    not_finite: int = 0
+    without_return: int = 0
 
     @property
-    def row(self) -> int:
-        """Bytes of one point."""
-        return 4 * self.columns
+    def points(self) -> np.ndarray:
+        """Coordinates (n, 3), m, in the file's own precision."""
+        return np.stack([self.rows[name] for name in "xyz"], axis=1)
 
-
-LAYOUTS = {
-    "kitti": Layout(4, 1.0, "4 float32 per point: x, y, z, intensity 0-1"),
-    "stf": Layout(5, 255.0, "5 float32 per point: x, y, z, intensity 0-255, laser number"),
-}
+    @property
+    def intensity(self) -> np.ndarray:
+        """Intensity (n,), 0 to full scale."""
+        return np.ascontiguousarray(self.rows["intensity"])
 
 
 def read_scan(path: str | Path, layout: str = "auto") -> RealScan:
-    """Read a real sweep.
+    """Read a real sweep as the simulator takes it.
 
     Parameters
     ----------
     path : str or Path
-        A file in one of the `LAYOUTS`.
-    layout : {"auto", "kitti", "stf"}
-        "auto" takes the one layout that the file's size and values fit.
+        A file in one of the layouts.
+    layout : {"auto", "kitti", "stf", "nuscenes", "pcd"}
+        "auto" takes the one layout that the file's name, size and values fit.
 
     Returns
     -------
@@ -58,38 +60,68 @@ def read_scan(path: str | Path, layout: str = "auto") -> RealScan:
     Raises
     ------
     UserError
+        As `read_sweep`, or if there is no point.
+    """
+    sweep = read_sweep(path, layout)
+    if not len(sweep.rows):
+        raise UserError(f"scan {path} has no points, expected a sweep of the road: copy it again")
+    intensity = sweep.intensity.astype(np.float64) / sweep.full_scale
+    return RealScan(sweep.points.astype(np.float64), intensity, sweep.layout, sweep.without_return)
+
+
+def read_sweep(path: str | Path, layout: str = "auto", drop: bool = False) -> Sweep:
+    """Read a real sweep as it is; rows at the origin, rays without return, are left out and counted.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file in one of the layouts.
+    layout : str
+        As of `read_scan`.
+    drop : bool
+        Leave points that are not finite out too, instead of refusing them.
+
+    Raises
+    ------
+    UserError
         If the file is missing, unreadable, empty or truncated, does not fit the layout, or holds values
         that are not finite, coordinates beyond 300 m or intensities in another unit.
     """
-    if layout != "auto" and layout not in LAYOUTS:
-        raise UserError(f"scan layout is {layout!r}, expected one of auto, {', '.join(LAYOUTS)}")
     path = Path(path)
+    if layout != "auto" and layout not in NAMES:
+        raise UserError(f"scan layout is {layout!r}, expected one of auto, {', '.join(NAMES)}")
     data = read_bytes(path)
-    faults = {name: fault(data, name) for name in LAYOUTS}
+    if not data and layout == "auto":
+        raise UserError(
+            f"scan {path} is empty, expected points of 16 (kitti) or 20 (stf, nuscenes) bytes: copy it again,"
+            " or name the layout if it is a sweep without points"
+        )
     if layout == "auto":
-        layout = next((name for name in LAYOUTS if not faults[name]), "auto")
-    if layout == "auto":
-        raise UserError(f"{path}: {why_no_layout(len(data), faults)}")
-    if faults[layout]:
-        other = next((name for name in LAYOUTS if not faults[name]), None)
-        hint = f"; it reads well as {other}: use layout {other}" if other else ""
-        raise UserError(f"{path} read as {layout}: {faults[layout]}{hint}")
-    return parse(data, layout)
+        layout = "pcd" if pcd.is_pcd(data) else detected(path, data, drop)
+    sweep = parse_pcd(path, data, drop) if layout == "pcd" else parse_rows(path, data, layout, drop)
+    good = finite(sweep.rows)
+    returned = good & np.logical_or.reduce([sweep.rows[name] != 0.0 for name in "xyz"])
+    if returned.all():
+        return sweep
+    lost = int((~good).sum())
+    return sweep._replace(
+        rows=sweep.rows[returned],
+        places=np.flatnonzero(returned).astype(np.int32),
+        not_finite=lost,
+        without_return=int((~returned).sum()) - lost,
+    )
 
 
 def read_bytes(path: Path) -> bytes:
     """The file's bytes, or a UserError that names near matches, the folder's nature or the system's reason."""
     if path.is_dir():
-        raise UserError(f"{path} is a folder, expected one sweep's .bin file: name a file in it")
+        raise UserError(f"{path} is a folder, expected one sweep's file: name a file in it")
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"scan {path} not found{near_matches(path)}; check the path") from error
     except OSError as error:
         raise UserError(f"scan {path} cannot be read ({error.strerror}): check its permissions") from error
-    if not data:
-        raise UserError(f"scan {path} is empty, expected points of 16 (kitti) or 20 (stf) bytes: copy it again")
-    return data
 
 
 def near_matches(path: Path) -> str:
@@ -100,72 +132,91 @@ def near_matches(path: Path) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
-def parse(data: bytes, layout: str) -> RealScan:
-    """Bytes that `fault` found nothing wrong with, as a RealScan; rows at the origin are rays without return."""
-    columns, full_scale, _ = LAYOUTS[layout]
-    rows = np.frombuffer(data, "<f4").reshape(-1, columns).astype(np.float64)
-    returned = rows[:, :3].any(axis=1)
-    rows = rows[returned]
-    return RealScan(rows[:, :3].copy(), rows[:, 3] / full_scale, layout, int((~returned).sum()))
+def candidates(path: Path) -> tuple[str, ...]:
+    """Layouts of rows, likeliest first: nuScenes differs from stf by its name only, .pcd.bin."""
+    return ("nuscenes", "kitti", "stf") if path.name.endswith(".pcd.bin") else ("kitti", "stf", "nuscenes")
 
 
-def fault(data: bytes, layout: str) -> str:
-    """What keeps the bytes from being a sweep in a layout: found, expected, remedy; "" if nothing."""
-    kind = LAYOUTS[layout]
-    if len(data) % kind.row:
-        return (
-            f"found {len(data)} bytes, expected a multiple of {kind.row} ({kind.words}):"
-            " truncated or another layout; copy it again or set the layout"
+def detected(path: Path, data: bytes, drop: bool) -> str:
+    """The layout that the values fit."""
+    faults: dict[str, str] = {}
+    for name in candidates(path):
+        faults[name] = fault(data, name, drop)
+        if not faults[name]:
+            return name
+    if path.name.endswith(".pcd"):
+        raise UserError(f"{path}: found no header of a .pcd file: export it again, or set the layout")
+    faults.pop("nuscenes" if candidates(path)[0] == "kitti" else "stf")  # says what the other one says
+    raise UserError(f"{path}: {why_no_layout(len(data), faults)}")
+
+
+def parse_rows(path: Path, data: bytes, layout: str, drop: bool) -> Sweep:
+    """Bytes in a layout of rows."""
+    found = fault(data, layout, drop)
+    if found:
+        other = next((name for name in candidates(path) if name != layout and not fault(data, name, drop)), None)
+        hint = f"; it reads well as {other}: use layout {other}" if other else ""
+        raise UserError(f"{path} read as {layout}: {found}{hint}")
+    return Sweep(np.frombuffer(data, LAYOUTS[layout].dtype), layout, LAYOUTS[layout].full_scale)
+
+
+def parse_pcd(path: Path, data: bytes, drop: bool) -> Sweep:
+    """Bytes of a .pcd file."""
+    try:
+        rows, header = pcd.parse(data)
+    except UserError as error:
+        raise UserError(f"{path} read as pcd: {error}") from error
+    missing = [name for name in NUMBERS if header.fields.count(name) != 1 or rows[name].ndim != 1]
+    if missing:
+        raise UserError(
+            f"{path} read as pcd: found fields {' '.join(header.fields)}, expected x y z intensity, each once:"
+            f" add or rename {', '.join(missing)}"
         )
-    rows = np.frombuffer(data, "<f4").reshape(-1, kind.columns)
-    bad = ~np.isfinite(rows).all(axis=1)
-    if bad.any():
-        return (
-            f"found values that are not finite in {bad.sum()} of {len(rows)} points (first: point {bad.argmax()}),"
-            " expected numbers: export it without NaN or infinity"
+    found = fault_of_rows(rows, drop, "metres")
+    if found:
+        raise UserError(f"{path} read as pcd: {found}")
+    intensity = rows["intensity"][finite(rows)]
+    full_scale = full_scale_of(intensity)
+    if not full_scale:
+        raise UserError(
+            f"{path} read as pcd: found intensities of {intensity.min():.4g} to {intensity.max():.4g},"
+            " expected 0-1 or 0-255: rescale them"
         )
-    farthest = float(np.abs(rows[:, :3]).max())
-    if farthest > FARTHEST:
-        return (
-            f"found a coordinate of {farthest:.3g} m, expected within {FARTHEST:.0f} m ({kind.words}):"
-            " another layout or unit; convert it to metres or set the layout"
-        )
-    return fault_of_intensity(rows[:, 3], layout) or (fault_of_laser(rows[:, 4]) if layout == "stf" else "")
+    return Sweep(rows, "pcd", full_scale, header)
 
 
-def fault_of_intensity(intensity: Array, layout: str) -> str:
-    """As `fault`, for the unit of intensity: 0-1 (kitti) or 0-255 (stf)."""
-    low, high = float(intensity.min()), float(intensity.max())
-    if low < 0.0:
-        return f"found negative intensity {low:.3g}, expected {scale_of(layout)}: another layout, or shift the values"
-    if layout == "kitti" and high > 1.0:
-        return f"found intensities up to {high:.4g}, expected 0-1: divide them by their full scale, often 255"
-    if layout == "stf" and high > 255.0:
-        return f"found intensities up to {high:.4g}, expected 0-255: rescale them to 255"
-    if layout == "stf" and high <= 1.0:
-        return f"found no intensity above {high:.3g}, expected 0-255: multiply them by 255"
-    return ""
+def with_points(sweep: Sweep, source: np.ndarray, points: np.ndarray, intensity: np.ndarray) -> Sweep:
+    """A sweep of changed rows: row k is `source[k]` of the old one, moved, with another intensity."""
+    rows = sweep.rows[source]
+    for k, name in enumerate("xyz"):
+        rows[name] = points[:, k]
+    whole = np.issubdtype(rows.dtype["intensity"], np.integer)
+    rows["intensity"] = np.round(intensity) if whole else intensity
+    return sweep._replace(rows=rows)
 
 
-def scale_of(layout: str) -> str:
-    """The layout's unit of intensity in words."""
-    return f"0-{LAYOUTS[layout].full_scale:.0f}"
+def write_sweep(sweep: Sweep, path: Path) -> None:
+    """Write a sweep in its layout, whole or not at all."""
+    write_bytes(pcd.render(sweep.rows, sweep.header) if sweep.header else sweep.rows.tobytes(), path)
 
 
-def fault_of_laser(laser: Array) -> str:
-    """As `fault`, for the fifth column of stf: the number of the laser or its power level, small integers."""
-    odd = (laser < 0.0) | (laser > 255.0) | (laser != np.round(laser))
-    if not odd.any():
-        return ""
-    return f"found {laser[odd][0]:.4g} in column 5, expected a laser number, an integer of 0-255: set the layout"
+def write_bytes(data: bytes, path: Path) -> None:
+    """Write a file under a passing name and give it its own when it is whole.
 
-
-def why_no_layout(size: int, faults: dict[str, str]) -> str:
-    """The one line for a file that fits no layout: about its size, or about the layouts whose size fits."""
-    fitting = [name for name in faults if size % LAYOUTS[name].row == 0]
-    if not fitting:
-        return (
-            f"found {size} bytes, expected a multiple of 16 (kitti) or 20 (stf): truncated or another format;"
-            " copy it again or convert it to one of these"
-        )
-    return "; ".join(f"as {name}: {faults[name]}" for name in fitting)
+    Raises
+    ------
+    UserError
+        If it exists already, or cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    if path.exists():
+        raise UserError(f"{path} exists already and is never overwritten: choose another name")
+    try:
+        with part.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.rename(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path} ({error.strerror}): choose another place") from error

@@ -9,29 +9,40 @@ from dataclasses import dataclass, field
 
 from filters.decision import POLICIES, Loss
 from filters.models.motion import BagMotion
+from filters.models.odometry import Odometry
 from filters.models.optics import Optics
+from filters.models.radar import Radar
 from filters.models.shapes import BagPrior, BarrierPrior
-from fogsim.errors import UserError, are_numbers, did_you_mean
-from fogsim.sensors.lidar import LIDAR_64, Lidar
-from fogsim.sensors.odometry import Odometry
-from fogsim.world.setting import Ego, Fog, Hazard, Road, Setting
+from filters.models.visibility_sensor import VisibilitySensor
+from fogsim.errors import UserError, are_numbers, did_you_mean, expect_positive
+from fogsim.sensors.lidar import Lidar
+from fogsim.sensors.presets import HDL_64, OS1_128, VLP_16
+from fogsim.world.setting import Bank, Ego, Fog, Hazard, Layer, Road, Setting, Texture
 
 __all__ = [
-    "LIDAR_64",
+    "HDL_64",
+    "OS1_128",
+    "VLP_16",
+    "Assumed",
     "BagMotion",
     "BagPrior",
+    "Bank",
     "BarrierPrior",
     "Driver",
     "Ego",
     "Fog",
     "Hazard",
+    "Layer",
     "Lidar",
     "Loss",
     "Odometry",
     "Optics",
+    "Radar",
     "Road",
     "Scenario",
     "Street",
+    "Texture",
+    "VisibilitySensor",
 ]
 
 
@@ -57,12 +68,36 @@ class Driver:
 
 
 @dataclass(frozen=True)
+class Assumed:
+    """What filters and perception assume, as a multiple of what is true; 1 everywhere is one shared model.
+
+    Parameters
+    ----------
+    range_10, range_noise, lidar_ratio : float
+        Of the lidar's `Optics`.
+    reflectance : float
+        Of the map, and of the ranges that the shapes' reflectances are drawn from.
+    """
+
+    range_10: float = 1.0
+    range_noise: float = 1.0
+    lidar_ratio: float = 1.0
+    reflectance: float = 1.0
+
+    def __post_init__(self) -> None:
+        expect_positive(**dataclasses.asdict(self))
+
+
+@dataclass(frozen=True)
 class Scenario(Setting):
     """Everything that with a seed determines a run; `Setting`'s fields come first."""
 
     name: str = "creeping_fog"
     lidar: Lidar = field(default_factory=Lidar)
+    assumed: Assumed = field(default_factory=Assumed)
     odometry: Odometry = field(default_factory=Odometry)
+    radar: Radar = field(default_factory=Radar)
+    visibility_sensor: VisibilitySensor = field(default_factory=VisibilitySensor)
     street: Street = field(default_factory=Street)
     driver: Driver = field(default_factory=Driver)
     loss: Loss = field(default_factory=Loss)
@@ -73,6 +108,17 @@ class Scenario(Setting):
         super().__post_init__()
         if are_numbers(self.dt, self.duration) and not self.dt <= self.duration < 1e6:
             raise UserError(f"duration is {self.duration} s, expected at least dt = {self.dt} and finite")
+
+    @property
+    def assumed_optics(self) -> Optics:
+        """The lidar's optics as filters and perception take them to be."""
+        optics, factor = self.lidar.optics, self.assumed
+        return dataclasses.replace(
+            optics,
+            range_10=factor.range_10 * optics.range_10,
+            range_noise=factor.range_noise * optics.range_noise,
+            lidar_ratio=factor.lidar_ratio * optics.lidar_ratio,
+        )
 
     @property
     def json(self) -> str:

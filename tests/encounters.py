@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from filters.models.optics import echo_table
-from filters.models.shapes import BOX, SPHERE, Solids
+from filters.models.optics import echo_table, extinction
+from filters.models.shapes import BOX, ELLIPSOID, Solids
 from filters.models.visibility import visibility_prior
 from filters.spec import EgoMotion, Gaussian, Pose, Scan
 from fogsim.followers import Followers
@@ -68,18 +68,18 @@ def box(x: float, y: float, width: float = 1.0, height: float = 0.6, reflectance
 
 def ball(x: float, y: float, radius: float = 0.35, fill: float = 0.7, reflectance: float = 0.4) -> Solids:
     """A porous ball on the ground."""
-    return solid(SPHERE, x, y, radius, (radius,) * 3, reflectance, fill)
+    return solid(ELLIPSOID, x, y, radius, (radius,) * 3, reflectance, fill)
 
 
 def solid(kind: int, x: float, y: float, z: float, half: tuple[float, ...], reflectance: float, fill: float) -> Solids:
     """One solid with the barrier's roughness and texture."""
-    return Solids(*(np.array([float(v)]) for v in (kind, x, y, z, *half, 0.0, reflectance, fill, 0.02, 0.15)))
+    return Solids(*(np.array([float(v)]) for v in (kind, x, y, z, *half, 0.0, 0.0, 0.0, reflectance, fill, 0.02, 0.15)))
 
 
 def sweep(things: Solids, visibility: float, seed: int = 0, lidar: Lidar = LIDAR, pose: Pose = REST) -> Scan:
     """One sweep over the built-in road at a known pose."""
     background = map_surfaces(road_map(Road()), pose, lidar)
-    returns = scan(things, background, pose, visibility, lidar, np.random.default_rng(seed))
+    returns = scan(things, background, pose, extinction(visibility), lidar, np.random.default_rng(seed))
     ranges, powers = returns.range * RANGE_UNIT, returns.power * POWER_UNIT
     return Scan(*grid(lidar), pose, ranges, powers, np.ones(background.range.shape, bool), background)
 

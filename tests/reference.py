@@ -66,43 +66,101 @@ class Surface(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """What may echo: p ~ N(power, spread²), and a range density g(r | p) with a sampler of it."""
+    """What may echo: p ~ N(power, spread²), a range density g(r | p), its quantiles, Pr(k > x) of its order key.
+
+    `key` is the key of a surface, its own range; that of noise and fog is the range of their echo.
+    """
 
     power: float
     spread: float
     density: Callable
     draw: Callable
+    later: Callable
+    key: float | None = None
 
 
-def hard_power(optics: Optics, alpha: float, surface: Surface) -> float:
-    """A (rho/pi) cos(theta) T² xi / R², at most 500."""
+class FogLaw(NamedTuple):
+    """Fog along a ray: optical depth up to R, P_soft before a stop, and the echo's range density, uncut."""
+
+    depth: Callable
+    soft: Callable
+    pdf: Callable
+    cdf: Callable
+    ppf: Callable
+
+
+def even_fog(optics: Optics, alpha: float, soft: Callable, log_median: float) -> FogLaw:
+    """One extinction everywhere; `soft` maps a stop to P_soft."""
+    law = stats.lognorm(optics.fog_spread, scale=np.exp(log_median))
+    return FogLaw(lambda r: alpha * r, soft, law.pdf, law.cdf, law.ppf)
+
+
+def uneven_fog(
+    optics: Optics, alphas: np.ndarray, edges: np.ndarray, alpha: float, log_median: float, peaks: np.ndarray
+) -> FogLaw:
+    """Extinctions of the cells between edges, told from even fog of extinction `alpha` whose S in each is `peaks`.
+
+    w_j = alpha_j/alpha exp(-2 (tau(c_j) - alpha c_j)); P_soft = A alpha/ratio max_j w_j S_j, linear within the last
+    cell; g(r) ∝ alpha_j LogNormal(r), the median of even fog moved as the brightest cell is.
+    """
+    tau = np.concatenate([[0.0], np.cumsum(alphas * np.diff(edges))])
+    centres = 0.5 * (edges[1:] + edges[:-1])
+    w = alphas / alpha * np.exp(-2.0 * (np.interp(centres, edges, tau) - alpha * centres))
+    brightest = np.concatenate([[0.0], np.maximum.accumulate(w * peaks)])
+    moved = centres[np.argmax(w * peaks)] / centres[np.argmax(peaks)]
+    law = stats.lognorm(optics.fog_spread, scale=np.exp(log_median) * moved)
+    clipped = np.maximum(edges, optics.overlap[0])
+    mass = np.concatenate([[0.0], np.cumsum(alphas * np.diff(law.cdf(clipped)))])
+
+    def depth(r):
+        return np.where(r > edges[-1], tau[-1] + alphas[-1] * (r - edges[-1]), np.interp(r, edges, tau))
+
+    def cdf(r):
+        j = np.clip(np.searchsorted(edges, r, side="right") - 1, 0, len(alphas) - 1)
+        return np.where(r > optics.overlap[0], mass[j] + alphas[j] * (law.cdf(r) - law.cdf(clipped[j])), 0.0)
+
+    def pdf(r):
+        j = np.clip(np.searchsorted(edges, r, side="right") - 1, 0, len(alphas) - 1)
+        return alphas[j] * law.pdf(r)
+
+    def ppf(u):
+        grid = np.geomspace(optics.overlap[0], 1e4, 40_001)
+        return np.interp(u, cdf(grid), grid)
+
+    def soft(stop):
+        return optics.gain * alpha / optics.lidar_ratio * np.interp(stop - 0.5 * C * optics.pulse, edges, brightest)
+
+    return FogLaw(depth, soft, pdf, cdf, ppf)
+
+
+def hard_power(optics: Optics, depth: float, surface: Surface) -> float:
+    """A (rho/pi) cos(theta) T² xi / R², at most 500; `depth` is the optical one up to the surface."""
     near, full = optics.overlap
     overlap = np.clip((surface.range - near) / (full - near), 0.0, 1.0)
-    transmitted = np.exp(-2.0 * alpha * surface.range)
-    return min(
-        optics.gain * surface.reflectance / np.pi * surface.cosine * transmitted * overlap / surface.range**2, 500.0
-    )
+    lit = optics.gain * surface.reflectance / np.pi * surface.cosine * overlap / surface.range**2
+    return min(lit * np.exp(-2.0 * depth), 500.0)
 
 
-def candidates(optics: Optics, alpha: float, soft: float, log_median: float, stop: Surface) -> list[Candidate]:
-    """Noise, fog with P_soft = `soft` if it has room, and the stop if there is one."""
+def candidates(optics: Optics, fog: FogLaw, stop: Surface) -> list[Candidate]:
+    """Noise, fog if it has room, and the stop if there is one."""
     low, high = optics.range_limits
     near = optics.overlap[0]
     noise = stats.uniform(low, high - low)
-    found = [Candidate(0.0, 1.0, lambda r, p: noise.pdf(r), lambda p, u: noise.ppf(u))]
+    found = [Candidate(0.0, 1.0, lambda r, p: noise.pdf(r), lambda p, u: noise.ppf(u), noise.sf)]
     if stop.range > near:
-        fog = stats.lognorm(optics.fog_spread, scale=np.exp(log_median))
-        below, mass = fog.cdf(near), fog.cdf(stop.range) - fog.cdf(near)
+        below = fog.cdf(near)
+        mass = fog.cdf(stop.range) - below
         found.append(
             Candidate(
-                soft,
+                fog.soft(stop.range),
                 1.0,
                 lambda r, p: np.where((r > near) & (r < stop.range), fog.pdf(r), 0.0) / mass,
                 lambda p, u: fog.ppf(below + mass * u),
+                lambda x: 1.0 - (fog.cdf(np.clip(x, near, stop.range)) - below) / mass,
             )
         )
     if np.isfinite(stop.range):
-        power = hard_power(optics, alpha, stop)
+        power = hard_power(optics, fog.depth(stop.range), stop)
 
         def deviation(p):
             return np.hypot(stop.roughness, optics.range_noise * np.sqrt(optics.threshold / p))
@@ -113,6 +171,8 @@ def candidates(optics: Optics, alpha: float, soft: float, log_median: float, sto
                 np.hypot(1.0, stop.texture * power),
                 lambda r, p: stats.norm.pdf(r, stop.range, deviation(p)),
                 lambda p, u: stats.norm.ppf(u, stop.range, deviation(p)),
+                lambda x: np.where(stop.range > x, 1.0, 0.0),
+                stop.range,
             )
         )
     return found
@@ -145,15 +205,60 @@ def density_all(optics: Optics, found: list[Candidate], echoes: list[tuple[float
     return total
 
 
+def order_key(c: Candidate, r: float) -> float:
+    """k of an echo at r: the surface's own range, else r."""
+    return r if c.key is None else c.key
+
+
+def density_last(optics: Optics, found: list[Candidate], echoes: list[tuple[float, float]]) -> float:
+    """Σ_i N_i g_i Π_{j≠i} [1 - D_j Pr(k_j > k_i)]."""
+    if not echoes:
+        return prod(missed(c, optics.threshold) for c in found)
+    ((r, p),) = echoes
+    return sum(
+        echo(c, r, p)
+        * prod(1.0 - (1.0 - missed(d, optics.threshold)) * d.later(order_key(c, r)) for d in found if d is not c)
+        for c in found
+    )
+
+
+def hidden(optics: Optics, c: Candidate, power: float, key: float) -> float:
+    """B: not heard, or weaker than `power` and not after `key`."""
+    unheard = missed(c, optics.threshold)
+    return unheard + (missed(c, power) - unheard) * (1.0 - c.later(key))
+
+
+def density_dual(optics: Optics, found: list[Candidate], echoes: list[tuple[float, float]]) -> float:
+    """The strongest and the last: one echo that is both, or a weaker one behind the strongest."""
+    if len(echoes) == 0:
+        return prod(missed(c, optics.threshold) for c in found)
+    if len(echoes) == 1:
+        ((r, p),) = echoes
+        return sum(
+            echo(c, r, p) * prod(hidden(optics, d, p, order_key(c, r)) for d in found if d is not c) for c in found
+        )
+    (r, p), (last_r, last_p) = sorted(echoes, key=lambda e: -e[1])
+    total = 0.0
+    for strong, last in permutations(found, 2):
+        key = order_key(last, last_r)
+        if order_key(strong, r) < key:
+            others = prod(hidden(optics, d, p, key) for d in found if d is not strong and d is not last)
+            total += echo(strong, r, p) * echo(last, last_r, last_p) * others
+    return total
+
+
+DENSITIES = {"strongest": density_strongest, "last": density_last, "dual": density_dual, "all": density_all}
+
+
 def density(optics: Optics, found: list[Candidate], echoes: list[tuple[float, float]]) -> float:
     """The mode's density with glitches: (1 - e) L + e/2 [nothing] + e/2M m! U^m for m echoes of at most M."""
-    sound = (density_strongest if optics.mode == "strongest" else density_all)(optics, found, echoes)
+    sound = DENSITIES[optics.mode](optics, found, echoes)
     low, high = optics.range_limits
     glitch = 0.0
     if not echoes:
         glitch = 1.0
     elif all(low <= r <= high and p <= POWER_CEILING for r, p in echoes):
-        most = 1 if optics.mode == "strongest" else 3
+        most = {"strongest": 1, "last": 1, "dual": 2, "all": 3}[optics.mode]
         glitch = factorial(len(echoes)) / ((high - low) * (POWER_CEILING - optics.threshold)) ** len(echoes) / most
     return (1.0 - optics.glitch) * sound + 0.5 * optics.glitch * glitch
 

@@ -11,19 +11,26 @@ import numpy as np
 import pytest
 
 from fogsim.errors import UserError
-from fogsim.frame import RANGE_UNIT, Dims, Frame, schema
-from fogsim.scenario import Lidar, Scenario
+from fogsim.frame import MAX_TRACKS, RANGE_UNIT, Dims, Frame, schema
+from fogsim.scenario import HDL_64, Bank, Fog, Lidar, Scenario
 from fogsim.viewer import app, style, video
 from fogsim.viewer.drawing import draw, layout
 from fogsim.viewer.panels import belief_bar, whisker
-from fogsim.viewer.street import STRIP, camera, corners, echoes, to_world
-from fogsim.viewer.view import OVERLAYS, SHOWN, View, view_of
+from fogsim.viewer.street import OBJECT, STRIP, camera, corners, echoes, to_world
+from fogsim.viewer.veil import hidden
+from fogsim.viewer.view import OVERLAYS, SHOWN, View, focus, view_of
 
 pygame = style.pygame
 BELIEFS = ("kalman", "particle", "kernel_bayes", "bnn", "fused")
 DIMS = Dims(ring=4, column=60, echo=1, belief=len(BELIEFS))
 LIDAR = Lidar(rings=4, columns=60, lowest_deg=-6.0, highest_deg=2.0)
 SCENARIO = Scenario(lidar=LIDAR)
+
+
+def slots(values, empty) -> np.ndarray:
+    """Values of the candidates in an array of all slots."""
+    values = np.asarray(values, float)
+    return np.concatenate([values, np.full((MAX_TRACKS - len(values), *values.shape[1:]), empty)])
 
 
 def frame(**given) -> Frame:
@@ -37,17 +44,17 @@ def frame(**given) -> Frame:
         "ego_speed": 7.2,
         "odometry": np.array([5.0, 0.0, 0.0]),
         "visibility": 25.0,
-        "track_id": np.array([0, -1], np.int16),
-        "truth_class": np.array([1, -1], np.int8),
-        "truth_position": np.array([barrier, [0, 0]]),
-        "truth_size": np.array([[0.6, 1.8, 0.9], [0, 0, 0]]),
-        "distance_left": np.array([20.0, np.nan]),
-        "log_probs": np.full((5, 2, 2), np.log(0.5)),
-        "position_mean": np.tile(barrier, (5, 2, 1)),
-        "position_covariance": np.tile(np.diag([0.8, 0.3]), (5, 2, 1, 1)),
-        "epistemic": np.array([[np.nan] * 2] * 3 + [[0.05] * 2] + [[np.nan] * 2], np.float32),
+        "track_id": slots([0], -1),
+        "truth_class": slots([1], -1),
+        "truth_position": slots([barrier], 0.0),
+        "truth_size": slots([[0.6, 1.8, 0.9]], 0.0),
+        "distance_left": slots([20.0], np.nan),
+        "log_probs": beliefs_of(0.5),
+        "position_mean": np.tile(barrier, (5, MAX_TRACKS, 1)),
+        "position_covariance": np.tile(np.diag([0.8, 0.3]), (5, MAX_TRACKS, 1, 1)),
+        "epistemic": np.repeat([np.nan, np.nan, np.nan, 0.05, np.nan], MAX_TRACKS).reshape(5, -1),
         "expected_loss": np.tile([50.0, 20.5, 4.0, 3.5], (5, 1)),
-        "points": rng.normal([25.0, -0.6], [0.8, 0.3], (5, 2, DIMS.point, 2)).astype(np.float32),
+        "points": rng.normal([25.0, -0.6], [0.8, 0.3], (5, MAX_TRACKS, DIMS.point, 2)).astype(np.float32),
     }
     scan = rng.integers(600, 3000, (4, 60, 1)).astype(np.uint16)  # 3 to 15 m
     values |= {"range": scan, "power": np.full_like(scan, 640), "label": np.full(scan.shape, 2, np.uint8)}
@@ -58,7 +65,7 @@ def frame(**given) -> Frame:
 
 def beliefs_of(p: float) -> np.ndarray:
     """log_probs of all beliefs saying P(barrier) = p."""
-    return np.broadcast_to(np.log([1.0 - p, p]), (5, 2, 2))
+    return np.broadcast_to(np.log([1.0 - p, p]), (5, MAX_TRACKS, 2))
 
 
 class Memory:
@@ -170,7 +177,7 @@ def test_an_overlay_changes_the_map_and_nothing_else(name):
 
 @pytest.mark.parametrize("yaw", [0.0, 0.7])
 def test_truth_is_outlined_where_it_stands(yaw):
-    f = frame(truth_yaw=[yaw, 0.0])
+    f = frame(truth_yaw=slots([yaw], 0.0))
     shown, hidden = (pixels(draw(f, showing(*names))) for names in (("truth",), ()))
     outline = corners(f.truth_position[0], 0.6, 1.8, yaw)
     for corner in outline:
@@ -183,7 +190,7 @@ def test_truth_is_outlined_where_it_stands(yaw):
 def test_echoes_lie_along_their_beams_and_bear_the_colour_of_their_origin():
     scan, label = np.zeros((4, 60, 1), np.uint16), np.zeros((4, 60, 1), np.uint8)
     ring, column, distance = 3, 42, 12.0
-    scan[ring, column], label[ring, column] = round(distance / RANGE_UNIT), 4
+    scan[ring, column], label[ring, column] = round(distance / RANGE_UNIT), OBJECT
     f = frame(range=scan, label=label, ego_pose=[5.0, 0.5, 0.1])
     bearing = 0.1 + np.radians(-60 + 120 * (column + 0.5) / 60)
     expected = [
@@ -192,8 +199,28 @@ def test_echoes_lie_along_their_beams_and_bear_the_colour_of_their_origin():
     ]
     points, power, labels = echoes(f, VIEW)
     np.testing.assert_allclose(points, [expected])
-    assert (power, labels) == (10.0, 4)
+    assert (power, labels) == (10.0, OBJECT)
     assert near(pixels(draw(f, showing("lidar"))), on_map(f, expected), style.YELLOW)
+
+
+def test_echoes_of_a_mounted_lidar_lie_where_the_sensor_model_puts_them():
+    """Against the sensor's own pose: turned, tilted and behind ego's front."""
+    from filters.models.attitude import places
+    from fogsim.sensors.lidar import grid, mounted
+
+    lidar = dataclasses.replace(LIDAR, x=-1.5, y=0.3, height=1.6, yaw_deg=12.0, pitch_deg=6.0, roll_deg=-9.0)
+    f = frame(ego_pose=[5.0, 0.5, 0.1])
+    ring, column, _ = np.nonzero(f.range)
+    elevation, azimuth = grid(lidar)
+    distance = f.range[ring, column, 0] * RANGE_UNIT
+    expected = places(mounted(lidar, *f.ego_pose), elevation[ring], azimuth[column], distance)[:, :2]
+    np.testing.assert_allclose(echoes(f, view_of(Memory([f], Scenario(lidar=lidar))))[0], expected, atol=1e-9)
+
+
+def test_uneven_rings_are_drawn_where_they_are():
+    from fogsim.sensors.lidar import grid
+
+    np.testing.assert_allclose(view_of(Memory([frame()], Scenario(lidar=HDL_64))).elevation, grid(HDL_64)[0])
 
 
 def test_beams_point_where_the_sensor_points_them():
@@ -206,7 +233,7 @@ def test_beams_point_where_the_sensor_points_them():
 
 def test_a_log_without_scans_draws_without_echoes():
     empty = {"range": np.empty((4, 60, 0)), "power": np.empty((4, 60, 0)), "label": np.empty((4, 60, 0))}
-    bare = frame(**empty, points=np.full((5, 2, DIMS.point, 2), np.nan))
+    bare = frame(**empty, points=np.full((5, MAX_TRACKS, DIMS.point, 2), np.nan))
     assert (pixels(draw(bare, VIEW)) == pixels(draw(bare, showing(*SHOWN, "lidar")))).all()
     assert near(pixels(draw(bare, showing())), on_map(bare, [3.5, 0.0]), style.EGO)
 
@@ -219,7 +246,7 @@ def test_what_filters_hold_is_moved_from_the_odometry_frame_to_the_world():
 
 
 def test_ellipse_follows_its_covariance():
-    one = np.tile(np.diag([4.0, 0.25]), (5, 2, 1, 1))
+    one = np.tile(np.diag([4.0, 0.25]), (5, MAX_TRACKS, 1, 1))
     f = frame(position_covariance=one, odometry=[5.0, 0.0, 0.0])
     image = pixels(draw(f, showing("ellipses")))
     for point in ([25 + 2.4477 * 2, -0.6], [25 - 2.4477 * 2, -0.6], [25.0, -0.6 + 2.4477 * 0.5]):
@@ -236,9 +263,41 @@ def test_fog_hides_what_is_far_and_thick_fog_hides_more():
     assert len(set(bright)) == 4
 
 
+def test_the_veil_is_the_worlds_fog_integrated_from_ego():
+    """A drifting bank, against the extinction that the world gives, in small steps along each line of sight."""
+    from fogsim.world.fog import draw_field, extinction_at
+
+    fog = Fog(visibility=50.0, bank=Bank((20.0, 32.0), 9.0, 5.0), wind=(-2.0, 0.0))
+    f = frame(visibility=60.0, time=1.5)
+    field = draw_field(fog, 60.0, np.random.default_rng(0))
+    x, y = np.array([-4.0, 5.0, 12.0, 24.0, 45.0]), np.array([-6.0, 0.0, 3.0])
+    found = hidden(f, view_of(Memory([f], Scenario(fog=fog))), x, y)
+    for i, j in np.ndindex(found.shape):
+        off = np.array([x[i], y[j]]) - f.ego_pose[:2]
+        line = f.ego_pose[:2] + (np.arange(500)[:, None] + 0.5) / 500 * off
+        depth = np.mean([extinction_at(field, *p, 1.0, 1.5) for p in line]) * np.hypot(*off)
+        assert found[i, j] == pytest.approx(1.0 - np.exp(-depth), abs=0.01)
+
+
+def test_panels_show_the_nearest_candidate_that_is_not_passed():
+    numbers = {"track_id": slots([0, 1, 2], -1)}
+    for left, expected in (([20.0, 9.0, 12.0], 1), ([-2.0, 9.0, 12.0], 1), ([-4.0, -2.0, 5.0], 2), ([-9.0, -8, -1], 2)):
+        assert focus(frame(distance_left=slots(left, np.nan), **numbers)) == expected
+    assert focus(frame()) == 0
+    beliefs = np.full((5, MAX_TRACKS, 2), np.log(0.5))
+    beliefs[:, 1] = np.log([0.1, 0.9])
+    bars = [belief_bar(AT.beliefs, 4, 5)]
+    for left, filled in (([9.0, 20.0], False), ([20.0, 9.0], True)):
+        image = pixels(
+            draw(frame(track_id=slots([0, 1], -1), distance_left=slots(left, np.nan), log_probs=beliefs), VIEW)
+        )
+        at = (bars[0].x + round(0.8 * bars[0].width), bars[0].centery)
+        assert (tuple(image[at]) == style.FUSED) is filled
+
+
 def test_course_shows_nothing_of_the_future():
     times = np.arange(10) * 0.1
-    past = dataclasses.replace(VIEW, times=times, end_time=0.9, history=np.full((10, 5), 0.5))
+    past = dataclasses.replace(VIEW, times=times, end_time=0.9, history=np.full((10, 5, MAX_TRACKS), 0.5))
     future = past.history.copy()
     future[6:] = 0.95
     changed = dataclasses.replace(past, history=future)

@@ -37,8 +37,9 @@ def made(name):
 
 
 def measurement(filter_, percept, time=0.0):
-    """What a filter reads of a percept."""
-    return Measurement(time, filter_.sensor, percept.scan if filter_.sensor == "scan" else percept.features)
+    """What a filter reads of a percept of the lidar."""
+    sensor = filter_.sensors[0]
+    return Measurement(time, sensor, percept.scan if sensor == "scan" else percept.features)
 
 
 def leaves(value):
@@ -97,7 +98,8 @@ def test_the_table_is_what_users_can_name(name):
 def test_a_filter_is_a_frozen_value_that_says_what_it_reads(name):
     filter_ = made(name)
     assert filter_ == made(name)
-    assert filter_.sensor in ("scan", "features")
+    assert filter_.sensors[0] in ("scan", "features")
+    assert set(filter_.sensors[1:]) <= {"radar", "visibility"}
     with pytest.raises(dataclasses.FrozenInstanceError):
         filter_.model = None
 
@@ -187,7 +189,7 @@ def garbage(scale):
 @pytest.mark.parametrize("scale", [100.0, -100.0, 300.0])
 def test_garbage_leaves_the_belief_sound(name, scale):
     filter_, rng = made(name), stream(6, name)
-    if filter_.sensor == "features":
+    if filter_.sensors[0] == "features":
         data = garbage(scale)
     else:
         data = sweep(NOTHING_THERE, 40.0)
@@ -195,7 +197,7 @@ def test_garbage_leaves_the_belief_sound(name, scale):
         data = data._replace(range=strange, power=strange)
     state = filter_.init(PRIOR, rng)
     for _ in range(3):
-        state, info = filter_.update(state, Measurement(0.0, filter_.sensor, data), rng)
+        state, info = filter_.update(state, Measurement(0.0, filter_.sensors[0], data), rng)
     assert_sound(filter_.belief(state), info)
 
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from filters.models import object_echo
 from filters.models.lidar_echo import log_density_background
-from filters.models.object_echo import BEAMS, Window, clutter_table, object_log_ratios, window_of
+from filters.models.object_echo import BEAMS, Window, clutter_table, object_log_ratios, unexplained, window_of
 from filters.models.optics import Optics, echo_table, extinction
 from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE, BagPrior, BarrierPrior
 from filters.models.visibility import Clutter, update_visibility, visibility_prior
@@ -17,6 +18,8 @@ from fogsim.world.solids import join, road_map
 from tests import reference
 
 POSE = Pose(2.0, 0.3, 0.9, -0.1)
+TILTED = Pose(2.0, 0.3, 1.4, -0.1, 0.08, -0.15)
+POSES = pytest.mark.parametrize("pose", [POSE, TILTED], ids=["level", "tilted"])
 PRIORS = {"bag": BagPrior(), "barrier": BarrierPrior()}
 LIDARS = {
     "strongest": Lidar(columns=300),
@@ -24,15 +27,15 @@ LIDARS = {
 }
 
 
-def scan_of(lidar, kind, place, visibility=40.0, seed=0):
+def scan_of(lidar, kind, place, visibility=40.0, seed=0, pose=POSE):
     """A sweep past one object, with a twentieth of the beams not scanned."""
     rng = np.random.default_rng(seed)
     prior = PRIORS[kind]
-    background = map_surfaces(road_map(Road()), POSE, lidar)
+    background = map_surfaces(road_map(Road()), pose, lidar)
     thing = prior.solids(np.array([place]), rng.standard_normal((1, len(prior.names))))
-    returns = scan(thing, background, POSE, visibility, lidar, rng)
+    returns = scan(thing, background, pose, extinction(visibility), lidar, rng)
     scanned = rng.random(background.range.shape) > 0.05
-    return Scan(*grid(lidar), POSE, returns.range * RANGE_UNIT, returns.power * POWER_UNIT, scanned, background)
+    return Scan(*grid(lidar), pose, returns.range * RANGE_UNIT, returns.power * POWER_UNIT, scanned, background)
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def every_beam(monkeypatch):
 
 def whole(scan):
     """All of a scan as the window."""
-    return Window(*scan.pose, scan.elevation, scan.azimuth, scan.range, scan.power, scan.scanned, scan.background)
+    return Window(scan.pose, scan.elevation, scan.azimuth, scan.range, scan.power, scan.scanned, scan.background)
 
 
 def score(table, alpha, window, r, k, distance, cosine, reflectance, roughness, texture):
@@ -60,10 +63,12 @@ def slow_log_ratio(table, solids, i, log_visibility, window, background):
     `background(r, k)` is ln L_background; also returns how many beams met it.
     """
     alpha, fill = float(extinction(np.exp(log_visibility))), solids.fill[i]
-    origin, total, met = np.array([window.x, window.y, window.z]), 0.0, 0
+    origin, total, met = np.array(window.pose[:3]), 0.0, 0
+    attitude = Rotation.from_euler("ZYX", window.pose[3:])
     for r, up in enumerate(window.elevation):
         for k, bearing in enumerate(window.azimuth):
-            distance, cosine = reference.meet(solids, i, origin, reference.direction_of(up, bearing + window.yaw))
+            direction = attitude.apply(reference.direction_of(up, bearing))
+            distance, cosine = reference.meet(solids, i, origin, direction)
             if not window.scanned[r, k] or distance >= window.background.range[r, k]:
                 continue
             own = solids.reflectance[i], solids.roughness[i], solids.texture[i]
@@ -84,10 +89,12 @@ NODES = np.log(np.geomspace(15.0, 90.0, 12))
 
 
 @pytest.mark.parametrize("kind", PRIORS)
-@pytest.mark.parametrize("mode", LIDARS)
-def test_log_ratios_are_the_slow_double_loop(mode, kind):
+@pytest.mark.parametrize(
+    ("mode", "pose"), [*((m, POSE) for m in LIDARS), ("strongest", TILTED)], ids=[*LIDARS, "tilted"]
+)
+def test_log_ratios_are_the_slow_double_loop(mode, kind, pose):
     """Near, far, half outside the columns, behind the hedge, behind ego; background read by linear interpolation."""
-    table, seen = echo_table(LIDARS[mode].optics), scan_of(LIDARS[mode], kind, (9.0, 0.2))
+    table, seen = echo_table(LIDARS[mode].optics), scan_of(LIDARS[mode], kind, (9.0, 0.2), pose=pose)
     window, solids = whole(seen), imagined(kind, PLACES, 3)
     log_visibility = np.log(np.array([40.0, 30.0, 25.0, 60.0, 33.0, 50.0, 40.0, 40.0]))
     background = background_at(table, window, NODES)
@@ -142,25 +149,26 @@ def test_interpolated_background_is_close_to_exact(kind, every_beam):
 
 
 def test_a_wrong_background_density_is_noticed(every_beam):
-    """The interpolation test's control: read a node too far, the log-ratio moves by more than its tolerance."""
+    """The interpolation test's control: read some nodes too far, the log-ratio moves by more than its tolerance."""
     lidar = Lidar()
     table, seen = echo_table(lidar.optics), scan_of(lidar, "bag", (9.0, 0.2), visibility=30.0, seed=4)
     window = window_of(seen, np.array(PLACES[:2]), 1.1)
     fog, clutter = update_visibility(visibility_prior(25.0, 0.3), table, *window.beams())
     solids, at = imagined("bag", [PLACES[0]] * 5, 7), np.full(5, fog.mean)
     background = clutter_table(window, clutter)
-    moved = clutter.nodes + 2 * (clutter.nodes[1] - clutter.nodes[0])
+    moved = clutter.nodes + 4 * (clutter.nodes[1] - clutter.nodes[0])
     right, wrong = (object_log_ratios(table, solids, at, window, n, background) for n in (clutter.nodes, moved))
     assert np.abs(right - wrong).max() > 0.02
 
 
+@POSES
 @pytest.mark.parametrize("kind", PRIORS)
-def test_the_window_holds_every_beam_that_can_meet_a_candidate(kind, every_beam):
+def test_the_window_holds_every_beam_that_can_meet_a_candidate(kind, pose, every_beam):
     lidar = Lidar(rings=60, columns=100)  # so many rings that a spare one hides no error
     table = echo_table(lidar.optics)
     rng = np.random.default_rng(5)
     for place in [(7.0, 0.0), (12.0, 2.0), (18.0, -1.5)]:
-        seen = scan_of(lidar, kind, place, seed=int(place[0]))
+        seen = scan_of(lidar, kind, place, seed=int(place[0]), pose=pose)
         places = np.array(place) + rng.normal(0.0, 0.4, (30, 2))
         solids, v = imagined(kind, places, 8), np.full(30, np.log(35.0))
         cut, everything = window_of(seen, places, 1.1), whole(seen)
@@ -232,3 +240,49 @@ def test_surfaces_of_the_window_are_those_of_its_beams():
     assert (powers == seen.power[inside][seen.scanned[inside]]).all()
     assert isinstance(background, Surfaces)
     assert (background.range == seen.background.range[inside][seen.scanned[inside]]).all()
+
+
+@pytest.mark.parametrize("aside", [0.0, 0.4, -0.4])
+def test_a_window_straddles_the_seam_of_a_sensor_that_looks_all_round(aside, every_beam):
+    """A candidate behind ego: the window is as narrow as one ahead, and holds every beam that meets it."""
+    lidar = Lidar(rings=24, columns=360, azimuth_deg=360.0)
+    behind = POSE._replace(yaw=np.pi - 0.05)
+    seen = scan_of(lidar, "barrier", (9.0, 0.2), pose=behind)
+    places = np.array([(9.0, aside), (9.3, aside)])
+    window = window_of(seen, places, 1.1)
+    assert window.scanned.shape[1] < 60
+    assert np.diff(window.azimuth) == pytest.approx(np.radians(1.0))
+    table, solids = echo_table(lidar.optics), imagined("barrier", places, 4)
+    background = background_at(table, window, NODES)
+    found = object_log_ratios(table, solids, np.full(2, np.log(40.0)), window, NODES, background)
+    for i in range(2):
+
+        def passed(r, k):
+            return np.interp(np.log(40.0), NODES, background[r, k])
+
+        expected, met = slow_log_ratio(table, solids, i, np.log(40.0), window, passed)
+        all_round = whole(seen)._replace(scanned=np.ones_like(seen.scanned))
+        everywhere = slow_log_ratio(table, solids, i, np.log(40.0), all_round, lambda r, k: 0.0)[1]
+        inside = slow_log_ratio(
+            table, solids, i, np.log(40.0), window._replace(scanned=np.ones_like(window.scanned)), lambda r, k: 0.0
+        )[1]
+        assert met > 3
+        assert inside == everywhere
+        assert found[i] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_a_sensor_that_does_not_look_behind_keeps_one_side_of_what_straddles(every_beam):
+    lidar = Lidar(rings=24, columns=300, azimuth_deg=300.0)
+    seen = scan_of(lidar, "barrier", (9.0, 0.2), pose=POSE._replace(yaw=np.pi - 0.05))
+    window = window_of(seen, np.array([(3.2, 0.2), (3.2, 0.5)]), 1.1)
+    assert window.azimuth.size > 5
+    assert np.diff(window.azimuth) == pytest.approx(np.diff(window.azimuth)[0])
+
+
+@POSES
+def test_unexplained_echoes_lie_where_the_object_stands(pose):
+    seen = scan_of(Lidar(rings=32, columns=300), "barrier", (9.0, 0.2), visibility=500.0, pose=pose)
+    found = unexplained(window_of(seen, np.array([[9.0, 0.2]]), 1.1))
+    near = np.abs(found - [9.0, 0.2]).max(axis=1) < 1.1
+    assert near.sum() > 10
+    assert near.mean() > 0.8

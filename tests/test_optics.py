@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from filters.models.lidar_echo import fog_at, fog_power, hard_power
+from filters.models.fog import fog_at, fog_power
+from filters.models.lidar_echo import hard_power
 from filters.models.optics import POWER_LIMIT, Optics, echo_table, extinction, waveform
 from tests import reference
 
@@ -97,7 +98,7 @@ def test_hard_power_is_the_equation():
     for r in (0.5, 1.5, 8.0, 9.99, 10.01, 40.0):
         surface = reference.Surface(r, 0.4, 0.3)
         assert hard_power(table, fog_at(table, 0.1), r, 0.4, 0.3) == pytest.approx(
-            reference.hard_power(optics, 0.1, surface)
+            reference.hard_power(optics, 0.1 * r, surface)
         )
     assert hard_power(table, fog_at(table, 0.1), np.inf, 1.0, 1.0) < 0.0
 
@@ -112,5 +113,5 @@ def test_fog_echoes_are_reported_where_a_wall_would_be():
 
 
 def test_unknown_mode_is_an_error():
-    with pytest.raises(ValueError, match=r"optics\.mode is 'first', expected one of strongest, all"):
+    with pytest.raises(ValueError, match=r"optics\.mode is 'first', expected one of strongest, last, dual, all"):
         Optics(mode="first")

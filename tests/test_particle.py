@@ -1,12 +1,16 @@
 """The particle filter on simulated scans, and its parts on their own."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import pytest
 
 from filters.belief import mix, moments
+from filters.models.model import Model
 from filters.models.object_echo import window_of
+from filters.models.radar import Radar, Sources, background, object_log_ratios, sample, sources_of
+from filters.models.visibility_sensor import VisibilitySensor, update
 from filters.particle import (
     DEAD,
     ENOUGH,
@@ -21,10 +25,12 @@ from filters.particle import (
     temper,
 )
 from filters.resampling import ess
-from filters.spec import BAG, BARRIER, Gaussian, Measurement, Prior, Status
+from filters.spec import BAG, BARRIER, Gaussian, Measurement, Pose, Prior, RadarScan, Status
 from filters.streams import stream
 from fogsim.followers import model_of
-from tests.encounters import NOTHING_THERE, at_distance, drive, encounter, sweep, truth_in_odometry
+from fogsim.sensors.radar import reflectors
+from fogsim.world.setting import Road
+from tests.encounters import NOTHING_THERE, at_distance, ball, drive, encounter, sweep, truth_in_odometry
 
 SEEDS = range(6)
 KINDS = {"bag": BAG, "barrier": BARRIER}
@@ -237,3 +243,98 @@ def test_statics_are_a_gaussian_of_the_cloud():
     off = points[:3] - statics.mean
     exact = -0.5 * np.einsum("ij,jk,ik->i", off, np.linalg.inv(np.cov(points.T, bias=True)), off)
     np.testing.assert_allclose(statics.log_density(points[:3]), exact, rtol=1e-3)
+
+
+# Radar and the visibility sensor
+
+RADAR = Radar(on=True)
+HEARING = ParticleFilter(Model(radar=RADAR), particles=4000, followers=1000)
+NEAR = Prior(np.log([0.5, 0.5]), Gaussian(np.array([20.0, -0.5]), np.diag([0.3, 0.2]) ** 2), 25.0, 0.3)
+POSE, MOVING = Pose(0.0, 0.0, 0.0, 0.0), np.array([8.0, 0.0])
+MAPPED = reflectors(Road()).seen_from(RADAR, POSE, MOVING)
+
+
+def radar_scan(position, velocity, section, seed):
+    """A scan of the road and one small object of a cross-section, dBsm."""
+    thing = ball(*position, radius=0.25)
+    reflectivity = np.array([section - 10.0 * np.log10(16.0 * 0.25**2 * 0.7)])
+    one = sources_of(RADAR, thing, reflectivity, np.array([velocity]), POSE, MOVING)
+    everything = Sources(*(np.concatenate(c) for c in zip(one, MAPPED, strict=True)))
+    z = sample(RADAR, everything, POSE, MOVING, stream(seed, "radar test"))
+    return RadarScan(POSE, MOVING, z, background(RADAR, MAPPED, POSE, MOVING, z))
+
+
+def imagined(filter_, klass, scan, n, age=0.0):
+    """ln L of n draws from the prior of a class."""
+    cloud = replace(filter_, particles=n).draw(klass, NEAR, stream(9, klass))
+    then = cloud._replace(position=cloud.position - age * cloud.velocity)
+    mean, spread = RADAR.material(klass)
+    solids, reflectivity = filter_.solids(klass, then), mean + spread * cloud.latents[:, -1]
+    return object_log_ratios(RADAR, scan, sources_of(RADAR, solids, reflectivity, cloud.velocity, POSE, MOVING))
+
+
+@pytest.mark.parametrize("section", [-25.0, -5.0])
+def test_its_evidence_of_a_radar_scan_is_the_mean_likelihood(section):
+    scan = radar_scan((20.0, -0.5), (0.0, 0.0), section, 3)
+    state = HEARING.init(NEAR, stream(1, "hearing"))
+    _, info = HEARING.update(state, Measurement(0.0, "radar", scan, 0.1), stream(2, "hearing"))
+    for klass in (BAG, BARRIER):
+        values = imagined(HEARING, klass, scan, 60_000, 0.1)
+        exact = np.log(np.mean(np.exp(values)))
+        error = np.std(np.exp(values)) / np.mean(np.exp(values)) / np.sqrt(4000)
+        assert info.log_evidence[klass] == pytest.approx(exact, abs=4.0 * error + 0.02)
+
+
+def test_a_moving_bag_is_put_back_to_when_it_was_heard():
+    """It was heard half a second ago, where its velocity says it was: believed to be half a second farther on."""
+    blown = np.array([-0.9, 0.8])
+    state = HEARING.init(NEAR, stream(3, "blown"))
+    for k in range(12):  # one scan again and again stands for a bag well heard
+        scan = radar_scan((20.0, -0.5), blown, -8.0, 20 + k)
+        state, _ = HEARING.update(state, Measurement(0.0, "radar", scan, 0.5), stream(k, "blown"))
+    bag = state.clouds[BAG]
+    weights = np.exp(bag.log_weights)
+    assert weights @ bag.velocity[:, 0] == pytest.approx(blown[0], abs=0.25)
+    then = weights @ (bag.position - 0.5 * bag.velocity)
+    assert then == pytest.approx([20.0, -0.5], abs=0.25)
+    assert weights @ bag.position[:, 0] < 20.0 - 0.2
+
+
+def test_radar_scans_tell_place_and_class():
+    state = HEARING.init(NEAR, stream(4, "place"))
+    for k in range(12):
+        scan = radar_scan((20.4, -0.3), (0.0, 0.0), -3.0, 40 + k)
+        state, info = HEARING.update(state, Measurement(0.1 * k, "radar", scan), stream(k, "place"))
+        assert info.status == Status.OK
+    belief = HEARING.belief(state)
+    assert belief.barrier > 0.8
+    assert belief.position.mean == pytest.approx([20.4, -0.3], abs=0.25)
+    assert np.sqrt(np.diag(belief.position.covariance)).max() < 0.2
+    block = state.clouds[BARRIER]
+    weights = np.exp(block.log_weights)
+    material, fog = (moments(u[:, None], weights) for u in (block.latents[:, -1], block.fog))
+    assert material.covariance[0, 0] < 0.5 < fog.covariance[0, 0]  # learned of the material, nothing of the fog
+    assert abs(fog.mean[0]) < 0.3
+
+
+def test_a_silent_radar_speaks_for_the_bag():
+    state = HEARING.init(NEAR, stream(5, "silent"))
+    for k in range(5):
+        state, _ = HEARING.update(
+            state, Measurement(0.0, "radar", radar_scan((20.0, -0.5), (0.0, 0.0), -60.0, k)), stream(k, "silent")
+        )
+    assert HEARING.belief(state).barrier < 0.3
+
+
+def test_a_visibility_reading_moves_the_fog_and_nothing_else():
+    state = FILTER.init(PRIOR, stream(6, "reading"))
+    after, info = FILTER.update(state, Measurement(0.0, "visibility", 25.0, 0.2), stream(7, "reading"))
+    assert after.visibility == update(state.visibility, VisibilitySensor(), 25.0)
+    assert after._replace(visibility=state.visibility) is not state
+    assert after.clouds is state.clouds
+    assert not info.log_evidence.any()
+
+
+def test_without_a_radar_a_particle_has_no_latent_for_it():
+    assert FILTER.init(PRIOR, stream(8, "latents")).clouds[BARRIER].latents.shape == (400, 4)
+    assert HEARING.init(PRIOR, stream(8, "latents")).clouds[BARRIER].latents.shape == (4000, 5)

@@ -7,7 +7,7 @@ from filters.models.optics import echo_table
 from filters.models.visibility import update_visibility, visibility_prior
 from filters.spec import FEATURES, EgoMotion, Features, Gaussian, Pose
 from fogsim.perception import tracks as tracking
-from fogsim.perception.perceive import EDGE, clutter, doubtful, mask, perceive, predict
+from fogsim.perception.perceive import EDGE, clutter, doubtful, in_view, mask, perceive, predict
 from fogsim.perception.segment import (
     BLIND,
     FEWEST,
@@ -46,6 +46,16 @@ def test_the_object_is_what_remains(make):
     assert len(groups) == 1
     assert len(groups[0]) == len(points.range) >= 10
     assert (np.hypot(*(points.xyz[:, :2] - [10.0, 0.0]).T) < 0.8).all()
+
+
+@pytest.mark.parametrize("make", [box, ball])
+def test_a_tilted_sensor_finds_the_object_where_it_stands(make):
+    tilted = REST._replace(pitch=0.03, roll=-0.12)
+    points = object_points(sweep(make(10.0, 2.0), CLEAR, pose=tilted))
+    assert len(points.range) >= 10
+    assert (np.hypot(*(points.xyz[:, :2] - [10.0, 2.0]).T) < 0.8).all()
+    assert in_view(sweep(NOTHING_THERE, CLEAR, pose=REST._replace(yaw=np.pi, pitch=0.1)), np.array([-9.0, 0.0]))
+    assert not in_view(sweep(NOTHING_THERE, CLEAR, pose=REST._replace(pitch=0.1)), np.array([-9.0, 0.0]))
 
 
 @pytest.mark.parametrize("make", [box, ball])

@@ -7,16 +7,22 @@ import numpy as np
 import pytest
 
 from filters import make_filter
-from filters.spec import EgoMotion, Features, Measurement, Prior, Scan
+from filters.models.radar import Radar, ground_rate
+from filters.models.visibility import Visibility
+from filters.models.visibility_sensor import VisibilitySensor, update
+from filters.spec import EgoMotion, Features, Gaussian, Measurement, Pose, Prior, RadarScan, Scan
 from filters.streams import stream
 from fogsim.driving import choose
-from fogsim.followers import FUSED, model_of
+from fogsim.followers import FUSED, measurements, model_of
 from fogsim.frame import Frame
+from fogsim.overrides import override
 from fogsim.perception import tracks as tracking
+from fogsim.readings import Readings, learn, less_others
+from fogsim.recording import detections_kept, reading_fields
 from fogsim.runner import check, prior_of, run
 from fogsim.scenario import Driver, Hazard
 from fogsim.world.ego import stopping_distance
-from tests.encounters import drive, encounter
+from tests.encounters import at_distance, drive, encounter
 
 ALL = ("kalman", "particle", "kernel_bayes", "bnn")
 SCANS = ("range", "power", "label", "odometry", "features")
@@ -65,9 +71,9 @@ def test_beliefs_follow_from_what_was_measured(kind):
         for frame, look in zip(frames, looks, strict=True):
             if look.motion is not None:
                 state = filter_.predict(state, look.motion, scenario.dt, rng)
-            data = look.percepts[0].scan if filter_.sensor == "scan" else look.percepts[0].features
-            if data is not None:
-                state, _ = filter_.update(state, Measurement(look.time, filter_.sensor, data), rng)
+            for measurement in measurements(look.percepts[0], look.time):
+                if measurement.sensor in filter_.sensors:
+                    state, _ = filter_.update(state, measurement, rng)
             np.testing.assert_array_equal(filter_.belief(state).log_probs, frame.log_probs[row, 0])
 
 
@@ -98,6 +104,133 @@ def test_another_seed_is_another_run():
     a, b = (next(run(encounter("bag"), seed)) for seed in (1, 2))
     assert (a.range != b.range).any()
     assert (a.truth_position != b.truth_position).any()
+
+
+# The sensors beside the lidar
+
+
+RADAR, SENSOR = Radar(on=True), VisibilitySensor(on=True)
+
+
+def heard(visibility=25.0, seed=3, **changes):
+    """Frames and looks of an encounter with every sensor on."""
+    return drive(encounter("barrier", visibility, radar=RADAR, visibility_sensor=SENSOR, **changes), seed)
+
+
+def detections(frame):
+    """The rows of a frame's radar that hold one."""
+    return frame.radar[np.isfinite(frame.radar[:, 0])]
+
+
+def test_other_sensors_change_no_scan():
+    with_them, without = heard()[0], drive(encounter("barrier", 25.0), 3)[0]
+    assert len(with_them) == len(without)
+    for one, other in zip(with_them, without, strict=True):
+        for name in ("range", "power", "label", "odometry", "truth_position"):
+            assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), name
+    assert any(len(detections(f)) for f in with_them)
+    assert not any(np.isfinite(f.radar).any() or np.isfinite(f.visibility_reading) for f in without)
+
+
+def test_fog_is_nothing_to_the_radar():
+    one, other = (heard(v)[0] for v in (15.0, 40.0))
+    for a, b in zip(one, other, strict=True):
+        assert a.radar.tobytes() == b.radar.tobytes()
+
+
+def test_readings_come_late_and_once():
+    frames, looks = heard()
+    taken = [m for look in looks for m in look.percepts[0].readings]
+    for look in looks:
+        times = [m.time for m in look.percepts[0].readings]
+        assert times == sorted(times)
+        for m in look.percepts[0].readings:
+            latency = (RADAR if m.sensor == "radar" else SENSOR).latency
+            assert latency - 1e-9 < m.age < latency + 0.1 + 1e-9
+            assert m.time + m.age == pytest.approx(look.time)
+    radar = [m.time for m in taken if m.sensor == "radar"]
+    assert radar == pytest.approx((1.0 + np.arange(len(radar))) / RADAR.rate)
+    seen = [m.time for m in taken if m.sensor == "visibility"]
+    assert seen == pytest.approx(1.0 + np.arange(np.floor(frames[-1].time - SENSOR.latency)))
+
+
+def test_what_the_frame_logs_is_what_filters_read():
+    frames, looks = heard()
+    for frame, look in zip(frames, looks, strict=True):
+        scans = [m for m in look.percepts[0].readings if m.sensor == "radar"]
+        told = [np.column_stack([np.full(len(m.data.detections), m.time), m.data.detections]) for m in scans]
+        found = detections(frame)
+        np.testing.assert_array_equal(found, np.concatenate([np.zeros((0, 5)), *told]).astype(np.float32))
+        assert (found[:, 1:].astype(float) == np.concatenate([np.zeros((0, 5)), *told])[:, 1:]).all()
+        assert all(type(m.data) is RadarScan and (m.data.background > 0.0).all() for m in scans)
+    seen = [f.visibility_reading for f in frames if np.isfinite(f.visibility_reading)]
+    assert np.array(seen) == pytest.approx(float(frames[0].visibility), rel=4.0 * SENSOR.spread)
+    assert len(seen) > 2
+
+
+def test_a_radar_scan_is_told_from_the_estimated_pose_of_its_time():
+    frames, looks = heard()
+    poses = np.array([[f.time, *f.odometry] for f in frames])
+    for look in looks:
+        for m in look.percepts[0].readings:
+            if m.sensor == "radar":
+                found = [m.data.pose.x, m.data.pose.y, m.data.pose.yaw]
+                assert found == pytest.approx([np.interp(m.time, poses[:, 0], c) for c in poses[:, 1:].T])
+
+
+def test_most_of_the_radar_is_the_standing_street():
+    """Its range rates are those of what stands still, seen from the car as odometry says it moves."""
+    looks = heard()[1]
+    scans = [m.data for look in looks for m in look.percepts[0].readings if m.sensor == "radar"]
+    off = np.concatenate([s.detections[:, 2] - ground_rate(s.detections[:, 1], s.pose, s.velocity) for s in scans])
+    assert np.median(np.abs(off)) < 0.3
+    assert len(off) > 20 * len(scans)
+
+
+def test_the_radar_tells_of_the_barrier_before_the_lidar():
+    frames, _ = heard(20.0, filters=("kalman", "particle"))
+    early = at_distance(frames, 20.0)
+    assert (np.exp(early.log_probs[:, 0, 1]) > 0.8).all(), np.exp(early.log_probs[:, 0, 1])
+    for frame in frames:
+        assert np.isfinite(frame.log_probs[:, 0]).all()
+        assert (frame.status == 0).all()
+
+
+def test_the_visibility_sensor_tells_perception_of_the_fog():
+    prior, readings = Visibility(np.log(40.0), 0.3), Readings(visibility=((1.0, 25.0), (2.0, 26.0)))
+    after = learn(prior, readings, encounter(visibility_sensor=SENSOR))
+    assert after == update(update(prior, SENSOR, 25.0), SENSOR, 26.0)
+    assert abs(after.mean - np.log(25.5)) < 0.05
+    assert learn(prior, Readings(), encounter()) is prior
+
+
+def test_detections_of_another_candidate_are_left_to_it():
+    pose, still = Pose(1.0, 0.0, 0.0, 0.0), np.zeros(2)
+    places = [Gaussian(np.array([21.0, 0.0]), 0.04 * np.eye(2)), Gaussian(np.array([21.0, 3.0]), 0.04 * np.eye(2))]
+    z = np.array([[20.0, 0.0, 0.0, -9.0], [20.2, 0.15, 0.0, -8.0], [40.0, 0.5, 0.0, 0.0]])
+    scan = RadarScan(pose, still, z, np.ones(3))
+    assert less_others(scan, places, 0).detections[:, 3].tolist() == [-9.0, 0.0]
+    assert less_others(scan, places, 1).detections[:, 3].tolist() == [-8.0, 0.0]
+    assert less_others(scan, places[:1], 0).detections.shape == (3, 4)
+
+
+def test_sensors_are_switched_on_by_name():
+    scenario = override(override(encounter(), "radar.on", "true"), "visibility_sensor.rate", "2")
+    assert scenario.radar.on
+    assert scenario.visibility_sensor.rate == 2.0
+    with pytest.raises(ValueError, match="expected bool"):
+        override(scenario, "radar.on", "yes")
+    with pytest.raises(ValueError, match=r"radar\.rate is 0\.0, expected a finite number"):
+        override(scenario, "radar.rate", "0")
+
+
+def test_a_frame_keeps_all_that_a_tick_detects_or_says_so():
+    scenario = encounter(radar=RADAR)
+    assert detections_kept(encounter()) == 1
+    assert detections_kept(scenario) == 2 * detections_kept(replace(scenario, dt=0.05))
+    scan = RadarScan(Pose(0, 0, 0, 0), np.zeros(2), np.zeros((300, 4)), np.zeros(300))
+    with pytest.raises(ValueError, match=r"found 300 radar detections in a tick, expected up to 256"):
+        reading_fields(Readings(((0.1, scan),)), detections_kept(scenario))
 
 
 # The decision point
@@ -143,8 +276,8 @@ def test_a_standard_deviation_on_the_near_side_decides(beyond, opens):
     [
         ({"filters": ("kalmen",)}, "did you mean 'kalman'"),
         ({"filters": ("bnn", "bnn")}, "each once"),
-        ({"hazards": (Hazard(),) * 3}, "expected 1 to 2"),
-        ({"hazards": ()}, "expected 1 to 2"),
+        ({"hazards": (Hazard(),) * 5}, "expected 1 to 4"),
+        ({"hazards": ()}, "expected 1 to 4"),
         ({"driver": Driver("particle", "bayes")}, "particle"),
     ],
 )
@@ -158,8 +291,8 @@ def test_two_candidates_are_followed_apart():
     hazards = Hazard("bag", y=-0.9, y_spread=0.1), Hazard("barrier", x=38.0, y=0.9, y_spread=0.1)
     frames, looks = drive(encounter(hazards=hazards), 3)
     assert all(len(look.percepts) == 2 for look in looks)
-    assert (frames[0].track_id == [0, 1]).all()
+    assert frames[0].track_id.tolist() == [0, 1, -1, -1]
     near = next(f for f in frames if f.distance_left[0] < 8.0)
-    off = near.position_mean[0] - near.truth_position
+    off = (near.position_mean[0] - near.truth_position)[:2]
     assert (np.hypot(*off.T) < 0.6).all()
     assert frames[0].log_probs.shape[0] == len(("kalman", FUSED))

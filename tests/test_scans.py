@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fogsim.errors import UserError
-from fogsim.scans import read_scan
+from fogsim.scans import read_scan, read_sweep, write_sweep
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +137,171 @@ def test_real_files_are_told_apart(name):
     assert (scan.layout, len(scan.points) + scan.dropped) == REAL[name]
     assert scan.intensity.min() >= 0
     assert 0.5 < scan.intensity.max() <= 1
+
+
+@pytest.mark.parametrize("rows", [1000, 1004])
+def test_nuscenes_is_told_by_its_name(tmp_path, sweep, rows):
+    data = as_stf(sweep)[:rows]
+    assert read_scan(save(tmp_path / "a.pcd.bin", data)).layout == "nuscenes"
+    assert read_scan(save(tmp_path / "a.bin", data), "nuscenes").layout == "nuscenes"
+    refuse(save(tmp_path / "b.pcd.bin", sweep[:1001] / 2), "nuscenes", ["16016 bytes", "use layout kitti"])
+
+
+# PCD files.
+
+FIELDS = np.dtype(
+    [("x", "<f4"), ("y", "<f4"), ("z", "<f8"), ("intensity", "<f4"), ("normal", "<f4", (3,)), ("t", "<i2")]
+)
+
+
+def records(sweep, count=500):
+    """Points with other fields too, one of them an array, and a number that needs all its digits."""
+    rows = np.zeros(count, FIELDS)
+    for k, name in enumerate(["x", "y", "z", "intensity"]):
+        rows[name] = sweep[:count, k]
+    rows["normal"] = np.random.default_rng(1).standard_normal((count, 3))
+    rows["t"] = np.arange(count) // 100 - 2  # long runs, for the compression
+    return rows
+
+
+def header(rows, kind, **changes):
+    said = {
+        "VERSION": "0.7",
+        "FIELDS": "x y z intensity normal t",
+        "SIZE": "4 4 8 4 4 2",
+        "TYPE": "F F F F F I",
+        "COUNT": "1 1 1 1 3 1",
+        "WIDTH": str(len(rows)),
+        "HEIGHT": "1",
+        "VIEWPOINT": "0 0 0 1 0 0 0",
+        "POINTS": str(len(rows)),
+        **changes,
+    }
+    return ("# .PCD v0.7\n" + "".join(f"{k} {v}\n" for k, v in said.items() if v) + f"DATA {kind}\n").encode()
+
+
+def squeeze(data):
+    """LZF, slowly: the longest copy of what came before wherever it is worth it, else literals."""
+    out, literals, i, seen = bytearray(), bytearray(), 0, {}
+
+    def flush():
+        for k in range(0, len(literals), 32):
+            part = literals[k : k + 32]
+            out.append(len(part) - 1)
+            out.extend(part)
+        literals.clear()
+
+    while i < len(data):
+        word = data[i : i + 3]
+        at = seen.get(word, -1)
+        seen[word] = i
+        if len(word) < 3 or at < 0 or i - at > 8192:
+            literals.append(data[i])
+            i += 1
+            continue
+        length = 3
+        while length < 264 and i + length < len(data) and data[at + length] == data[i + length]:
+            length += 1
+        flush()
+        back, size = i - at - 1, length - 2
+        out.append((min(size, 7) << 5) | (back >> 8))
+        if size >= 7:
+            out.append(size - 7)
+        out.append(back & 255)
+        i += length
+    flush()
+    return bytes(out)
+
+
+def pcd_bytes(rows, kind):
+    if kind == "ascii":
+        lines = (" ".join(f"{v:.17g}" for v in np.hstack([np.ravel(x) for x in row.item()])) for row in rows)
+        return header(rows, kind) + "\n".join(lines).encode() + b"\n"
+    if kind == "binary":
+        return header(rows, kind) + rows.tobytes()
+    plain = b"".join(np.ascontiguousarray(rows[name]).tobytes() for name in rows.dtype.names)
+    packed = squeeze(plain)
+    assert len(packed) < len(plain) - 400, "else the copies go untested"
+    return header(rows, kind) + np.array([len(packed), len(plain)], "<u4").tobytes() + packed
+
+
+KINDS = ["ascii", "binary", "binary_compressed"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pcd_is_read_as_written_and_written_as_read(tmp_path, sweep, kind):
+    rows = records(sweep)
+    (tmp_path / "a.pcd").write_bytes(pcd_bytes(rows, kind))
+    first = read_sweep(tmp_path / "a.pcd")
+    assert (first.layout, first.full_scale) == ("pcd", 1.0)
+    np.testing.assert_array_equal(first.rows, rows)
+    write_sweep(first, tmp_path / "b.pcd")
+    np.testing.assert_array_equal(read_sweep(tmp_path / "b.pcd").rows, rows)
+    scan = read_scan(tmp_path / "a.pcd")
+    np.testing.assert_array_equal(scan.points, first.points)
+    np.testing.assert_array_equal(scan.intensity, rows["intensity"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_truncated_or_damaged_pcd_is_refused(tmp_path, sweep, kind):
+    whole = pcd_bytes(records(sweep), kind)
+    for size in (len(whole) - 40, len(header(records(sweep), kind)) + 3, 40):
+        (tmp_path / "a.pcd").write_bytes(whole[:size])
+        refuse(tmp_path / "a.pcd", "auto", ["a.pcd", "found"])
+
+
+def error_of(path):
+    try:
+        read_sweep(path)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def test_damaged_compression_is_refused_and_never_read_beyond(tmp_path, sweep):
+    whole = bytearray(pcd_bytes(records(sweep), "binary_compressed"))
+    start = len(header(records(sweep), "binary_compressed")) + 8
+    rng, told = np.random.default_rng(0), []
+    for _ in range(60):
+        torn = whole.copy()
+        torn[-1 - rng.integers(60)] ^= 0xE0
+        (tmp_path / "a.pcd").write_bytes(torn)
+        told.append(error_of(tmp_path / "a.pcd"))  # none where a literal has changed: nothing tells
+    assert sum("a.pcd read as pcd: found" in line for line in told) > 3
+    whole[start] ^= 0xE0
+    (tmp_path / "a.pcd").write_bytes(whole)
+    refuse(tmp_path / "a.pcd", "auto", ["do not unpack: damaged"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"FIELDS": "x y z rgb normal t"}, "add or rename intensity"),
+        ({"SIZE": ""}, "without SIZE"),
+        ({"SIZE": "4 4 8"}, "contradicts itself"),
+        ({"TYPE": "F F F Q F I"}, "contradicts itself"),
+        ({"POINTS": "-1"}, "found POINTS -1"),
+        ({"VIEWPOINT": "0 1.5 0 1 0 0 0"}, "found the sensor at VIEWPOINT 0 1.5 0"),
+    ],
+)
+def test_a_wrong_pcd_header_is_told(tmp_path, sweep, changes, words):
+    rows = records(sweep)
+    (tmp_path / "a.pcd").write_bytes(header(rows, "binary", **changes) + rows.tobytes())
+    refuse(tmp_path / "a.pcd", "auto", ["a.pcd read as pcd", words])
+
+
+def test_an_unknown_kind_of_pcd_data_and_other_intensities_are_refused(tmp_path, sweep):
+    rows = records(sweep)
+    (tmp_path / "a.pcd").write_bytes(header(rows, "zip") + rows.tobytes())
+    refuse(tmp_path / "a.pcd", "auto", ["DATA zip", "ascii, binary, binary_compressed"])
+    rows["intensity"] *= 60_000
+    (tmp_path / "a.pcd").write_bytes(header(rows, "binary") + rows.tobytes())
+    refuse(tmp_path / "a.pcd", "auto", ["expected 0-1 or 0-255: rescale"])
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_sweep_is_written_as_it_was_read(tmp_path, name):
+    write_sweep(read_sweep(real(name)), tmp_path / "b.bin")
+    assert (tmp_path / "b.bin").read_bytes() == real(name).read_bytes()
+    with pytest.raises(UserError, match="never overwritten"):
+        write_sweep(read_sweep(real(name)), tmp_path / "b.bin")

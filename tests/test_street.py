@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from filters.spec import Pose
 from fogsim.errors import UserError
 from fogsim.scans import RealScan, read_scan
 from fogsim.world import street as street_module
 from fogsim.world.street import clear_corridor, real_street, street_surfaces
+from tests import reference
 
 HEIGHT, WALL_X, WALL_TOP = 1.73, 30.0, 4.0
 POLE = np.array([12.0, 1.0])
@@ -201,25 +203,26 @@ def slow_surfaces(street, pose, elevation, azimuth):
     """NumPy twin: for each beam all points, then each gap, then the road."""
     m = street_module
     relative = street.points - [pose.x, pose.y, pose.z]
-    level = np.hypot(relative[:, 0], relative[:, 1])
-    r = np.linalg.norm(relative, axis=1)
-    up = np.arctan2(relative[:, 2], level)
-    bearing = np.mod(np.arctan2(relative[:, 1], relative[:, 0]) - pose.yaw + np.pi, 2 * np.pi) - np.pi
+    attitude = Rotation.from_euler("ZYX", pose[3:])
+    x, y, z = attitude.inv().apply(relative).T
+    level, r = np.hypot(x, y), np.linalg.norm(relative, axis=1)
+    up, bearing = np.arctan2(z, level), np.arctan2(y, x)
+    rise = np.array([[attitude.apply(reference.direction_of(e, a))[2] for a in azimuth] for e in elevation])
     size = np.minimum(street.sampled_at / r, m.LARGEST)
     distance = np.full((len(elevation), len(azimuth)), np.inf)
     colour, cosine = np.full(distance.shape, m.ASPHALT), np.ones(distance.shape)
     for j, e in enumerate(elevation):
-        lies = (np.abs(street.points[:, 2]) <= m.FLAT) & (e < 0) & (relative[:, 2] < 0)
-        meets = np.where(lies, relative[:, 2] / np.sin(e), r)
         for k, a in enumerate(azimuth):
+            lies = (np.abs(street.points[:, 2]) <= m.FLAT) & (rise[j, k] < 0) & (relative[:, 2] < 0)
+            meets = np.where(lies, relative[:, 2] / rise[j, k], r)
             covers = np.abs(up - e) <= size * m.HALF_RING
             covers &= np.abs(bearing - a) <= size * m.HALF_COLUMN * r / level
             covers &= level >= m.NEAREST
             if covers.any():
                 first = np.flatnonzero(covers)[meets[covers].argmin()]
                 distance[j, k], colour[j, k] = meets[first], street.reflectance[first]
-                cosine[j, k] = np.sin(-e) if lies[first] else 1.0
-    for d, c, i, e in zip(distance, colour, cosine, elevation, strict=True):
+                cosine[j, k] = -rise[j, k] if lies[first] else 1.0
+    for d, c, i, climb in zip(distance, colour, cosine, rise, strict=True):
         known = np.flatnonzero(np.isfinite(d))
         for left, right in pairwise(known):
             alike = abs(d[left] - d[right]) <= m.ALIKE * min(d[left], d[right])
@@ -227,14 +230,15 @@ def slow_surfaces(street, pose, elevation, azimuth):
                 inside = slice(left, right + 1)
                 for v in (d, c, i):
                     v[inside] = np.interp(azimuth[inside], azimuth[[left, right]], v[[left, right]])
-        road = pose.z / np.sin(-e) if e < 0 else np.inf
-        if road <= m.ROAD_REACH:
-            i[d >= road] = np.sin(-e)
-            d[:] = np.minimum(d, road)
+        road = np.where(climb < 0.0, pose.z / -np.minimum(climb, -1e-12), np.inf)
+        lies = (road <= m.ROAD_REACH) & (d >= road)
+        i[lies], d[lies] = -climb[lies], road[lies]
     return distance, colour, cosine
 
 
-@pytest.mark.parametrize("pose", [(0.0, 0.0, 0.0), (9.0, 0.7, 0.3), (11.0, -1.0, 3.0), (20.0, -2.0, -0.4)])
+@pytest.mark.parametrize(
+    "pose", [(0.0, 0.0, 0.0), (9.0, 0.7, 0.3), (11.0, -1.0, 3.0), (20.0, -2.0, -0.4), (5.0, 0.3, 0.2, 0.12, -0.2)]
+)
 def test_kernels_equal_their_slow_twin(street, pose):
     rng = np.random.default_rng(1)
     some = rng.permutation(len(street.points))[:8000]
@@ -246,7 +250,7 @@ def test_kernels_equal_their_slow_twin(street, pose):
         street.tilt,
     )
     elevation, azimuth = np.radians(np.linspace(-14.5, 9.0, 13)), np.radians(np.linspace(-70, 70, 141))
-    at = Pose(pose[0], pose[1], LIDAR, pose[2])
+    at = Pose(pose[0], pose[1], LIDAR, *pose[2:])
     fast = street_surfaces(sparse, at, elevation, azimuth)
     distance, colour, cosine = slow_surfaces(sparse, at, elevation, azimuth)
     np.testing.assert_allclose(fast.range, distance, rtol=1e-9)

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from filters.models.lidar_echo import BeamSurfaces, log_density_background, sample_scan
+from filters.models.fog import fog_at
+from filters.models.lidar_echo import Scene, log_density_background, sample_scan
 from filters.models.optics import Optics, echo_table, extinction
-from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE
+from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE, Hits, Solids
 from filters.models.visibility import update_visibility, visibility_prior
 from filters.spec import Surfaces
 
@@ -19,11 +20,12 @@ def street(n, seed=0):
 
 def beams(background, visibility, rng):
     """Ranges and powers (n, 1) of one sweep over the background."""
-    n = background.range.size
-    columns = [background.range, background.cosine, background.reflectance]
-    columns += [np.full(n, v) for v in (1.0, BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE)]
-    surfaces = BeamSurfaces(*(c[:, None] for c in columns), np.zeros((n, 1), int))
-    return sample_scan(TABLE, float(extinction(visibility)), surfaces, rng)[:2]
+    ring = Surfaces(*(a[None] for a in background))
+    nothing = Hits(*(np.full((1, background.range.size, 0), v) for v in (np.inf, 0.0, -2)))
+    empty = Solids(*(np.empty(0) for _ in Solids._fields))
+    scene = Scene(nothing._replace(what=nothing.what.astype(int)), empty, ring, np.zeros(ring.range.shape, bool))
+    echoes = sample_scan(TABLE, fog_at(TABLE, float(extinction(visibility))), scene, rng)
+    return echoes.range[0], echoes.power[0]
 
 
 def brute_force(prior, background, ranges, powers, low, high):

@@ -3,12 +3,16 @@
 A beam is stopped by one surface (or none). Its candidate echoes are the receiver's noise (power 0),
 the fog in front of the stop, and the stop itself; candidate i has power p_i ~ N(P_i, s_i²) and a range
 density g_i. In units of the receiver's noise s = 1 for noise and fog; a surface's texture k, the relative
-spread of its reflectance from beam to beam, makes it s² = 1 + (k P)². With
-F_j(x) = Φ((x - P_j) / s_j) what the sensor reports is
+spread of its reflectance from beam to beam, makes it s² = 1 + (k P)². With F_j(x) = Φ((x - P_j) / s_j),
+D_j = 1 - F_j(threshold), and the order key k_i, a surface's own range, noise's and fog's drawn one:
 
-    strongest   L(r, p) = Σ_i N(p; P_i, s_i²) g_i(r | p) Π_{j≠i} F_j(p),  or nothing: Π_j F_j(threshold)
-    all         the set of echoes: Σ over injective assignments of echoes to candidates,
-                undetected candidates contribute F_j(threshold)
+    nothing     Π_j F_j(threshold)
+    strongest   Σ_i N(p; P_i, s_i²) g_i(r | p) Π_{j≠i} F_j(p)
+    last        Σ_i N g_i Π_{j≠i} [1 - D_j Pr(k_j > k_i)]
+    dual        one echo, both strongest and last: Σ_i N g_i Π_{j≠i} B_j(p, k_i)
+                two: Σ over i strongest, m last, k_i < k_m, of N_i g_i N_m g_m Π_{j≠i,m} B_j(p_i, k_m)
+                B_j(x, k) = F_j(threshold) + (F_j(x) - F_j(threshold)) Pr(k_j < k)
+    all         the set of echoes: Σ over injective assignments of echoes to candidates, F_j(threshold) for the rest
 
 With a small probability e a beam's report is a glitch instead (a crossing lidar, an insect, a dropped
 packet): half the time nothing, else m echoes uniform in range and power, m from 1 to as many as the mode
@@ -19,34 +23,34 @@ Porous surfaces let a beam through with probability 1 - fill, which mixes the de
 
 from __future__ import annotations
 
-from math import erfc, exp, inf, isinf, log, pi, sqrt
+from math import exp, floor, inf, isinf, log, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
-from filters.jit import jit
-from filters.models.optics import POWER_CEILING, POWER_LIMIT, EchoTable
+from filters.jit import inlined, jit
+from filters.models.fog import (
+    BUNDLE,
+    AnyFog,
+    Fog,
+    FogRays,
+    fog_at,
+    fog_law,
+    fog_on,
+    fog_power,
+    log_fog_mass,
+    log_range_fog,
+    optical_depth,
+    sample_fog_range,
+)
+from filters.models.normal import LOG_SQRT_2PI, log_add, log_cdf, sample_tail
+from filters.models.optics import MODES, POWER_CEILING, POWER_LIMIT, EchoTable
+from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE, Hits, Solids
+from filters.spec import Surfaces
 
-LOG_SQRT_2PI = 0.5 * log(2.0 * pi)
 REACH = 12.0  # standard deviations of power beyond which a candidate cannot have made an echo
-MAX_ECHOES = 3  # noise, fog, one surface
-NOTHING, NOISE, FOG, SURFACE = 0, 1, 2, 3  # what an echo truly is; SURFACE + k is the k-th surface id
-
-
-class Fog(NamedTuple):
-    """What one extinction fixes for every beam.
-
-    alpha and its place in the table, ln median range, saturated P_soft and ln F(threshold) of it, and
-    the lognormal's mass below R1.
-    """
-
-    alpha: float
-    row: int
-    weight: float
-    location: float
-    power: float
-    log_missed: float
-    tail: float
+NOTHING, NOISE, FOG, LOST, GROUND, STRUCTURE, THING = range(7)  # what an echo truly is; THING + k is object k
+STRONGEST, LAST, DUAL = (MODES.index(m) for m in ("strongest", "last", "dual"))
 
 
 class Stop(NamedTuple):
@@ -58,81 +62,23 @@ class Stop(NamedTuple):
     roughness: float
 
 
-@jit
-def log_cdf(x: float) -> float:
-    """ln Φ(x), by the asymptotic series in the far tail."""
-    if x > 7.0:
-        return 0.0
-    if x > -30.0:  # erfc is good to about -37
-        return log(0.5 * erfc(-x / sqrt(2.0)))
-    return -0.5 * x * x - LOG_SQRT_2PI - log(-x) + log(1.0 - 1.0 / (x * x) + 3.0 / x**4)
-
-
-@jit
-def log_add(a: float, b: float) -> float:
-    """ln(e^a + e^b)."""
-    top, gap = max(a, b), abs(a - b)
-    return top + log(1.0 + exp(-gap)) if gap < 37.0 else top
-
-
-@jit
-def fog_at(table: EchoTable, alpha: float) -> Fog:
-    """Look an extinction up in the table; beyond its ends the soft-target integral is that of the end."""
-    rows = table.log_median.size
-    place = (log(alpha) - table.log_alpha_0) / table.log_alpha_step
-    place = min(max(place, 0.0), rows - 1.000001)
-    row = int(place)
-    weight = place - row
-    location = (1.0 - weight) * table.log_median[row] + weight * table.log_median[row + 1]
-    soft = (1.0 - weight) * table.soft[row, -1] + weight * table.soft[row + 1, -1]
-    power = min(table.gain * alpha * table.beta_per_alpha * soft, POWER_LIMIT)
-    tail = 0.5 * erfc(-(log(table.near) - location) / table.fog_spread / sqrt(2.0))
-    return Fog(alpha, row, weight, location, power, log_cdf(table.threshold - power), tail)
-
-
-@jit
-def fog_power(table: EchoTable, fog: Fog, stop: float) -> float:
-    """P_soft in front of a stop (m); negative where there is no room for fog to echo."""
-    if stop <= table.near:
-        return -1.0
-    place = stop / table.stop_step - 1.0
-    columns = table.soft.shape[1]
-    if place >= columns - 1:
-        return fog.power
-    j = int(place)
-    w = place - j
-    low = (1.0 - w) * table.soft[fog.row, j] + w * table.soft[fog.row, j + 1]
-    high = (1.0 - w) * table.soft[fog.row + 1, j] + w * table.soft[fog.row + 1, j + 1]
-    soft = (1.0 - fog.weight) * low + fog.weight * high
-    return min(table.gain * fog.alpha * table.beta_per_alpha * soft, POWER_LIMIT)
-
-
-@jit
-def hard_power(table: EchoTable, fog: Fog, distance: float, cosine: float, reflectance: float) -> float:
+@inlined
+def hard_power(table: EchoTable, fog: AnyFog, distance: float, cosine: float, reflectance: float) -> float:
     """P_hard = A (rho/pi) cos(theta) T² xi / R², saturated; negative where there is no surface (inf)."""
     if isinf(distance):
         return -1.0
     overlap = min(max((distance - table.near) / (table.far - table.near), 0.0), 1.0)
     received = table.gain * reflectance / pi * cosine * overlap / (distance * distance)
-    return min(received * exp(-2.0 * fog.alpha * distance), POWER_LIMIT)
+    return min(received * exp(-2.0 * optical_depth(table, fog, distance)), POWER_LIMIT)
 
 
-@jit
+@inlined
 def stop_at(
-    table: EchoTable, fog: Fog, distance: float, cosine: float, reflectance: float, roughness: float, texture: float
+    table: EchoTable, fog: AnyFog, distance: float, cosine: float, reflectance: float, roughness: float, texture: float
 ) -> Stop:
     """A surface as a beam's stop; distance inf for a beam that meets nothing."""
     power = hard_power(table, fog, distance, cosine, reflectance)
     return Stop(distance, power, sqrt(1.0 + (texture * power) ** 2), roughness)
-
-
-@jit
-def log_fog_mass(table: EchoTable, fog: Fog, stop: float) -> float:
-    """ln of the lognormal's mass between R1 and the stop: what the truncation divides by."""
-    below = 1.0
-    if not isinf(stop):
-        below = 0.5 * erfc(-(log(stop) - fog.location) / table.fog_spread / sqrt(2.0))
-    return log(max(below - fog.tail, 1e-300))
 
 
 @jit
@@ -142,17 +88,7 @@ def log_range_noise(table: EchoTable, r: float) -> float:
     return -log(table.range_max - table.range_min) if inside else -inf
 
 
-@jit
-def log_range_fog(table: EchoTable, fog: Fog, r: float, stop: float, log_mass: float) -> float:
-    """ln of the truncated lognormal density of a fog echo's range."""
-    if r <= table.near or r >= stop:
-        return -inf
-    log_r = log(r)
-    z = (log_r - fog.location) / table.fog_spread
-    return -0.5 * z * z - log_r - log(table.fog_spread) - LOG_SQRT_2PI - log_mass
-
-
-@jit
+@inlined
 def range_deviation(table: EchoTable, power: float, roughness: float) -> float:
     """sigma_r(p) = hypot(sigma_surface, sigma_0 sqrt(threshold / p)), m."""
     return sqrt(roughness * roughness + table.range_noise * table.range_noise * table.threshold / power)
@@ -168,37 +104,131 @@ def log_surface(table: EchoTable, r: float, p: float, stop: Stop) -> float:
 
 
 @jit
-def log_missed(limit: float, stop: Stop) -> float:
-    """ln F(limit) of the surface; 0 where there is none."""
-    return log_cdf((limit - stop.power) / stop.spread) if stop.power >= 0.0 else 0.0
+def log_missed(limit: float, power: float, spread: float) -> float:
+    """ln F(limit) of a candidate; 0 where it is not there (negative power)."""
+    return log_cdf((limit - power) / spread) if power >= 0.0 else 0.0
 
 
 @jit
-def log_density_strongest(table: EchoTable, fog: Fog, r: float, p: float, stop: Stop) -> float:
+def log_nothing(table: EchoTable, fog: AnyFog, soft: float, stop: Stop) -> float:
+    """ln Π_j F_j(threshold): no candidate was heard."""
+    of_fog = fog.log_missed if soft == fog.power else log_missed(table.threshold, soft, 1.0)
+    return table.log_quiet + of_fog + log_missed(table.threshold, stop.power, stop.spread)
+
+
+@jit
+def log_density_strongest(table: EchoTable, fog: AnyFog, r: float, p: float, stop: Stop) -> float:
     """ln L of the strongest echo (r, p), or of none (p = 0), of a beam with this stop.
 
     Terms below e^-72 of their peak are left out: this is the innermost loop of the particle filter.
     """
     soft = fog_power(table, fog, stop.range)
     if p <= 0.0:
-        fogless = soft < 0.0
-        missed = 0.0 if fogless else fog.log_missed if soft == fog.power else log_cdf(table.threshold - soft)
-        return table.log_quiet + missed + log_missed(table.threshold, stop)
+        return log_nothing(table, fog, soft, stop)
     total = -inf
     miss_noise = log_cdf(p)
-    miss_fog = log_cdf(p - soft) if soft >= 0.0 else 0.0
+    miss_fog = log_missed(p, soft, 1.0)
     if stop.power >= 0.0:
         total = log_surface(table, r, p, stop) + miss_noise + miss_fog
     if p < REACH:
-        total = log_add(total, log_range_noise(table, r) - 0.5 * p * p + miss_fog + log_missed(p, stop))
+        miss_stop = log_missed(p, stop.power, stop.spread)
+        total = log_add(total, log_range_noise(table, r) - 0.5 * p * p + miss_fog + miss_stop)
     if soft >= 0.0 and abs(p - soft) < REACH:
         g = log_range_fog(table, fog, r, stop.range, log_fog_mass(table, fog, stop.range))
-        total = log_add(total, g - 0.5 * (p - soft) ** 2 + miss_noise + log_missed(p, stop))
+        miss_stop = log_missed(p, stop.power, stop.spread)
+        total = log_add(total, g - 0.5 * (p - soft) ** 2 + miss_noise + miss_stop)
     return total - LOG_SQRT_2PI
 
 
 @jit
-def log_density_all(table: EchoTable, fog: Fog, ranges: np.ndarray, powers: np.ndarray, stop: Stop) -> float:
+def log_terms(
+    table: EchoTable, fog: AnyFog, r: float, p: float, soft: float, mass: float, stop: Stop
+) -> tuple[float, float, float]:
+    """ln N(p; P_i, s_i²) g_i(r | p) of noise, fog and surface; mass is `log_fog_mass`."""
+    return (
+        log_range_noise(table, r) - 0.5 * p * p - LOG_SQRT_2PI,
+        log_range_fog(table, fog, r, stop.range, mass) - 0.5 * (p - soft) ** 2 - LOG_SQRT_2PI if soft >= 0.0 else -inf,
+        log_surface(table, r, p, stop) - LOG_SQRT_2PI if stop.power >= 0.0 else -inf,
+    )
+
+
+@jit
+def later(table: EchoTable, fog: AnyFog, stop: Stop, mass: float, j: int, key: float) -> float:
+    """Pr(k_j > key) for noise (j = 0), fog (1) and surface (2)."""
+    if j == 0:
+        return min(max((table.range_max - key) / (table.range_max - table.range_min), 0.0), 1.0)
+    if j == 2:
+        return 1.0 if stop.range > key else 0.0
+    if key <= table.near:
+        return 1.0
+    return max(1.0 - fog_law(table, fog, key) / exp(mass), 0.0) if key < stop.range else 0.0
+
+
+@jit
+def log_density_last(table: EchoTable, fog: AnyFog, r: float, p: float, stop: Stop) -> float:
+    """ln L of the last echo (r, p), or of none (p = 0)."""
+    soft = fog_power(table, fog, stop.range)
+    if p <= 0.0:
+        return log_nothing(table, fog, soft, stop)
+    mass = log_fog_mass(table, fog, stop.range) if soft >= 0.0 else 0.0
+    terms = log_terms(table, fog, r, p, soft, mass, stop)
+    powers, spreads, keys = (0.0, soft, stop.power), (1.0, 1.0, stop.spread), (r, r, stop.range)
+    total = -inf
+    for i in range(3):
+        value = terms[i]
+        for j in range(3):
+            if j != i and value > -inf:
+                heard = 1.0 - exp(log_missed(table.threshold, powers[j], spreads[j]))
+                value += log(1.0 - heard * later(table, fog, stop, mass, j, keys[i]))
+        total = log_add(total, value)
+    return total
+
+
+@jit
+def log_hidden(
+    table: EchoTable, fog: AnyFog, soft: float, stop: Stop, mass: float, j: int, limit: float, key: float
+) -> float:
+    """ln B_j(limit, key): candidate j is not heard, or weaker than limit and not after key."""
+    powers, spreads = (0.0, soft, stop.power), (1.0, 1.0, stop.spread)
+    if powers[j] < 0.0:
+        return 0.0
+    unheard = exp(log_missed(table.threshold, powers[j], spreads[j]))
+    weaker = exp(log_missed(limit, powers[j], spreads[j]))
+    return log(unheard + (weaker - unheard) * (1.0 - later(table, fog, stop, mass, j, key)))
+
+
+@jit
+def log_density_dual(table: EchoTable, fog: AnyFog, ranges: np.ndarray, powers: np.ndarray, stop: Stop) -> float:
+    """ln L of the strongest and the last echo: two, one where they are the same, or none (powers 0)."""
+    soft = fog_power(table, fog, stop.range)
+    strong, weak = (0, 1) if powers[0] >= powers[1] else (1, 0)
+    r, p = ranges[strong], powers[strong]
+    if p <= 0.0:
+        return log_nothing(table, fog, soft, stop)
+    mass = log_fog_mass(table, fog, stop.range) if soft >= 0.0 else 0.0
+    terms, keys = log_terms(table, fog, r, p, soft, mass, stop), (r, r, stop.range)
+    total = -inf
+    if powers[weak] <= 0.0:
+        for i in range(3):
+            if terms[i] > -inf:
+                value = terms[i]
+                for j in range(3):
+                    if j != i:
+                        value += log_hidden(table, fog, soft, stop, mass, j, p, keys[i])
+                total = log_add(total, value)
+        return total
+    last_r, last_p = ranges[weak], powers[weak]
+    last_terms, last_keys = log_terms(table, fog, last_r, last_p, soft, mass, stop), (last_r, last_r, stop.range)
+    for i in range(3):
+        for m in range(3):
+            if m != i and keys[i] < last_keys[m] and terms[i] > -inf and last_terms[m] > -inf:
+                hidden = log_hidden(table, fog, soft, stop, mass, 3 - i - m, p, last_keys[m])
+                total = log_add(total, terms[i] + last_terms[m] + hidden)
+    return total
+
+
+@jit
+def log_density_all(table: EchoTable, fog: AnyFog, ranges: np.ndarray, powers: np.ndarray, stop: Stop) -> float:
     """ln L of the set of echoes with power > 0, a sum over which candidate made which echo.
 
     `best[mask]` is ln Σ over assignments of the echoes seen so far to exactly the candidates in mask.
@@ -208,27 +238,22 @@ def log_density_all(table: EchoTable, fog: Fog, ranges: np.ndarray, powers: np.n
     best = np.full(8, -inf)
     best[0] = 0.0
     for k in range(ranges.size):
-        r, p = ranges[k], powers[k]
-        if p <= 0.0:
+        if powers[k] <= 0.0:
             continue
-        terms = (
-            log_range_noise(table, r) - 0.5 * p * p,
-            log_range_fog(table, fog, r, stop.range, mass) - 0.5 * (p - soft) ** 2 if soft >= 0.0 else -inf,
-            log_surface(table, r, p, stop) if stop.power >= 0.0 else -inf,
-        )
+        terms = log_terms(table, fog, ranges[k], powers[k], soft, mass, stop)
         for mask in range(7, -1, -1):
             total = -inf
             for i in range(3):
                 if mask & (1 << i):
-                    total = log_add(total, best[mask ^ (1 << i)] + terms[i] - LOG_SQRT_2PI)
+                    total = log_add(total, best[mask ^ (1 << i)] + terms[i])
             best[mask] = total
     result = -inf
     for mask in range(8):
-        missed = 0.0 if mask & 1 else log_cdf(table.threshold)
-        if not mask & 2 and soft >= 0.0:
-            missed += log_cdf(table.threshold - soft)
+        missed = 0.0 if mask & 1 else table.log_quiet
+        if not mask & 2:
+            missed += log_missed(table.threshold, soft, 1.0)
         if not mask & 4:
-            missed += log_missed(table.threshold, stop)
+            missed += log_missed(table.threshold, stop.power, stop.spread)
         result = log_add(result, best[mask] + missed)
     return result
 
@@ -243,133 +268,202 @@ def log_glitch(table: EchoTable, ranges: np.ndarray, powers: np.ndarray) -> floa
                 return -inf
             echoes += 1
             total += log(echoes) + table.log_uniform
-    return total if echoes == 0 or table.strongest else total - log(MAX_ECHOES)
+    return total if echoes == 0 or table.echoes == 1 else total - log(table.echoes)
 
 
 @jit
-def log_density(table: EchoTable, fog: Fog, ranges: np.ndarray, powers: np.ndarray, stop: Stop) -> float:
+def log_density(table: EchoTable, fog: AnyFog, ranges: np.ndarray, powers: np.ndarray, stop: Stop) -> float:
     """ln L of what one beam reported, in the table's mode, given what stops it."""
-    if table.strongest:
+    if table.mode == STRONGEST:
         value = log_density_strongest(table, fog, ranges[0], powers[0], stop)
+    elif table.mode == LAST:
+        value = log_density_last(table, fog, ranges[0], powers[0], stop)
+    elif table.mode == DUAL:
+        value = log_density_dual(table, fog, ranges, powers, stop)
     else:
         value = log_density_all(table, fog, ranges, powers, stop)
     return log_add(table.log_sound + value, log_glitch(table, ranges, powers))
 
 
-@jit
-def sample_fog_range(table: EchoTable, fog: Fog, stop: float, rng: np.random.Generator) -> float:
-    """Draw from the truncated lognormal: by rejection, by bisection of its distribution where that is slow."""
-    for _ in range(20):
-        r = exp(fog.location + table.fog_spread * rng.standard_normal())
-        if table.near < r < stop:
-            return r
-    low, high = log(table.near), log(min(stop, 1e4))
-    scale = table.fog_spread * sqrt(2.0)
-    tail_low, tail_high = erfc((low - fog.location) / scale), erfc((high - fog.location) / scale)
-    target = tail_low + (tail_high - tail_low) * rng.random()
-    for _ in range(50):
-        middle = 0.5 * (low + high)
-        if erfc((middle - fog.location) / scale) > target:
-            low = middle
-        else:
-            high = middle
-    return exp(low)
+@inlined
+def sample_range(
+    table: EchoTable, fog: AnyFog, i: int, p: float, stop: Stop, z: float, rng: np.random.Generator
+) -> float:
+    """Draw g_i(. | p) of noise (0), fog (1) or surface (2), from a standard normal z and more if need be."""
+    if i == 0:
+        return table.range_min + (table.range_max - table.range_min) * rng.random()
+    if i == 1:
+        return sample_fog_range(table, fog, stop.range, z, rng)
+    return stop.range + range_deviation(table, p, stop.roughness) * z
 
 
 @jit
-def sample_beam(
+def report(r: float, p: float, label: int, ranges: np.ndarray, powers: np.ndarray, labels: np.ndarray) -> None:
+    """Insert an echo, near to far, into a beam's slots; power 0 marks a free one."""
+    k = 0
+    while powers[k] > 0.0 and ranges[k] <= r:
+        k += 1
+    for j in range(powers.size - 1, k, -1):
+        ranges[j], powers[j], labels[j] = ranges[j - 1], powers[j - 1], labels[j - 1]
+    ranges[k], powers[k], labels[k] = r, p, label
+
+
+@inlined
+def sample_strongest(
     table: EchoTable,
-    fog: Fog,
+    fog: AnyFog,
     stop: Stop,
+    noise: float,
+    z: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> tuple[float, float, int]:
+    """Draw a sound beam's strongest echo: range, power (0: none), and its candidate, noise 0, fog 1 or surface 2.
+
+    `noise` is the noise's power where it passes the threshold, else 0; z are standard normals.
+    """
+    soft = fog_power(table, fog, stop.range)
+    power, i = noise, 0
+    if soft >= 0.0:
+        fogged = soft + z[0]
+        power, i = (fogged, 1) if fogged > power else (power, i)
+    if stop.power >= 0.0:
+        hard = stop.power + stop.spread * z[1]
+        power, i = (hard, 2) if hard > power else (power, i)
+    if power <= table.threshold:
+        return 0.0, 0.0, 0
+    return sample_range(table, fog, i, power, stop, z[2], rng), power, i
+
+
+@jit
+def sample_several(
+    table: EchoTable,
+    fog: AnyFog,
+    stop: Stop,
+    noise: float,
+    surface: int,
+    z: tuple[float, float, float],
     rng: np.random.Generator,
     ranges: np.ndarray,
     powers: np.ndarray,
     labels: np.ndarray,
 ) -> None:
-    """Draw one beam's echoes into ranges, powers and labels (NOISE, FOG or SURFACE), nearest first."""
-    if rng.random() < table.glitch:
-        if rng.random() < 0.5:
-            count = 1 if table.strongest else 1 + int(rng.random() * MAX_ECHOES)
-            for k in range(count):
-                ranges[k] = table.range_min + (table.range_max - table.range_min) * rng.random()
-                powers[k] = table.threshold + (POWER_CEILING - table.threshold) * rng.random()
-                labels[k] = NOISE
-            ranges[:count].sort()
-        return
-    expected = (0.0, fog_power(table, fog, stop.range), stop.power)
-    count = 0
+    """Draw a sound beam's echoes in the other modes into its empty slots; `surface` labels the stop's."""
+    soft = fog_power(table, fog, stop.range)
+    fogged = soft + z[0] if soft >= 0.0 else 0.0
+    hard = stop.power + stop.spread * z[1] if stop.power >= 0.0 else 0.0
+    drawn, names = (noise, fogged, hard), (NOISE, FOG, surface)
+    places = (
+        sample_range(table, fog, 0, noise, stop, 0.0, rng) if noise > table.threshold else -inf,
+        sample_range(table, fog, 1, fogged, stop, rng.standard_normal(), rng) if fogged > table.threshold else -inf,
+        sample_range(table, fog, 2, hard, stop, z[2], rng) if hard > table.threshold else -inf,
+    )
+    keys = (places[0], places[1], stop.range if hard > table.threshold else -inf)
     for i in range(3):
-        if expected[i] < 0.0:
-            continue
-        p = expected[i] + (stop.spread if i == 2 else 1.0) * rng.standard_normal()
-        if p <= table.threshold or (table.strongest and p <= powers[0]):
-            continue
-        slot = 0 if table.strongest else count
-        if i == 0:
-            r = table.range_min + (table.range_max - table.range_min) * rng.random()
-        elif i == 1:
-            r = sample_fog_range(table, fog, stop.range, rng)
-        else:
-            r = stop.range + range_deviation(table, p, stop.roughness) * rng.standard_normal()
-        ranges[slot], powers[slot], labels[slot] = r, p, i + 1
-        count += 1
-    if not table.strongest and count > 1:
-        order = np.argsort(ranges[:count])
-        ranges[:count], powers[:count], labels[:count] = (
-            ranges[:count][order],
-            powers[:count][order],
-            labels[:count][order],
-        )
-
-
-class BeamSurfaces(NamedTuple):
-    """The surfaces in each beam, arrays (beams, depth) from near to far; range inf where there is none."""
-
-    range: np.ndarray
-    cosine: np.ndarray
-    reflectance: np.ndarray
-    fill: np.ndarray
-    roughness: np.ndarray
-    texture: np.ndarray
-    identity: np.ndarray
+        if drawn[i] > table.threshold:
+            last = keys[i] == max(keys[0], keys[1], keys[2])
+            strongest = drawn[i] == max(noise, fogged, hard)
+            if last or (strongest and table.mode == DUAL) or table.mode > DUAL:
+                report(places[i], drawn[i], names[i], ranges, powers, labels)
 
 
 @jit
-def sample_scan(
-    table: EchoTable, alpha: float, surfaces: BeamSurfaces, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw a scan in fog of extinction alpha.
+def sample_glitch(
+    table: EchoTable, rng: np.random.Generator, ranges: np.ndarray, powers: np.ndarray, labels: np.ndarray
+) -> None:
+    """Draw a glitch into a beam's empty slots: half the time nothing."""
+    if rng.random() < 0.5:
+        return
+    for _ in range(1 + int(rng.random() * table.echoes)):
+        r = table.range_min + (table.range_max - table.range_min) * rng.random()
+        p = table.threshold + (POWER_CEILING - table.threshold) * rng.random()
+        report(r, p, NOISE, ranges, powers, labels)
 
-    Returns ranges and powers (beams, echoes), power 0 where there was no echo, and labels: NOTHING,
-    NOISE, FOG, or SURFACE + identity of the surface.
+
+@jit
+def beams_until(log_spared: float, rng: np.random.Generator) -> int:
+    """Beams until the next rare event (geometric), ln Pr(none in a beam) given."""
+    return int(min(floor(log(1.0 - rng.random()) / log_spared), 1e18)) if log_spared < 0.0 else 1 << 60
+
+
+class Scene(NamedTuple):
+    """What the beams of a scan meet: objects, their materials, and the known map; arrays (rings, columns, ...)."""
+
+    things: Hits
+    solids: Solids
+    background: Surfaces
+    ground: np.ndarray
+
+
+class Echoes(NamedTuple):
+    """Arrays (rings, columns, echoes): ranges (m), powers (0: no echo) and labels."""
+
+    range: np.ndarray
+    power: np.ndarray
+    label: np.ndarray
+
+
+@jit
+def sample_scan(table: EchoTable, fog: Fog | FogRays, scene: Scene, rng: np.random.Generator) -> Echoes:
+    """Draw a scan in even fog (`fog_at`) or uneven fog (`fog_rays`).
+
+    Labels are NOTHING, NOISE, FOG, LOST, GROUND, STRUCTURE or THING + k.
     """
-    beams, depth = surfaces.range.shape
-    echoes = 1 if table.strongest else MAX_ECHOES
-    ranges, powers = np.zeros((beams, echoes)), np.zeros((beams, echoes))
-    labels = np.zeros((beams, echoes), np.int64)
-    fog = fog_at(table, alpha)
-    for b in range(beams):
-        what, k = 0, 0
-        while k < depth and surfaces.fill[b, k] < 1.0 and rng.random() >= surfaces.fill[b, k]:
-            k += 1
-        if k < depth and not isinf(surfaces.range[b, k]):
-            what = surfaces.identity[b, k]
-            stop = stop_at(
-                table,
-                fog,
-                surfaces.range[b, k],
-                surfaces.cosine[b, k],
-                surfaces.reflectance[b, k],
-                surfaces.roughness[b, k],
-                surfaces.texture[b, k],
-            )
-        else:
-            stop = stop_at(table, fog, inf, 0.0, 0.0, 0.0, 0.0)
-        sample_beam(table, fog, stop, rng, ranges[b], powers[b], labels[b])
-        for e in range(echoes):
-            if labels[b, e] == SURFACE:
-                labels[b, e] = SURFACE + what
-    return ranges, powers, labels
+    things, behind, ground = scene.things, scene.background, scene.ground
+    reflectance, fill = scene.solids.reflectance, scene.solids.fill
+    roughness, texture = scene.solids.roughness, scene.solids.texture
+    rings, columns = ground.shape
+    shape = (rings, columns, table.echoes)
+    ranges, powers, labels = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.uint8)
+    to_glitch, to_noise = beams_until(table.log_sound, rng), beams_until(table.log_quiet, rng)
+    for ring in range(rings):
+        ray, normals = fog_on(table, fog, ring, 0), rng.standard_normal((columns, 3))
+        for c in range(columns):
+            z = normals[c, 0], normals[c, 1], normals[c, 2]
+            if c % BUNDLE == 0 and c > 0:
+                ray = fog_on(table, fog, ring, c // BUNDLE)
+            distance, cosine, bright = behind.range[ring, c], behind.cosine[ring, c], behind.reflectance[ring, c]
+            rough, textured = BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE
+            surface = GROUND if ground[ring, c] else STRUCTURE
+            for k in range(things.range.shape[2]):
+                if things.range[ring, c, k] >= distance:
+                    break
+                i = things.what[ring, c, k]
+                if fill[i] >= 1.0 or rng.random() < fill[i]:
+                    distance, cosine, bright = things.range[ring, c, k], things.cosine[ring, c, k], reflectance[i]
+                    rough, textured, surface = roughness[i], texture[i], THING + i
+                    break
+            stop = stop_at(table, ray, distance, cosine, bright, rough, textured)
+            noise = 0.0
+            if to_noise == 0:
+                noise, to_noise = sample_tail(table.threshold, rng), 1 + beams_until(table.log_quiet, rng)
+            if to_glitch == 0:
+                to_glitch = 1 + beams_until(table.log_sound, rng)
+                sample_glitch(table, rng, ranges[ring, c], powers[ring, c], labels[ring, c])
+            elif table.mode == STRONGEST:
+                r, p, i = sample_strongest(table, ray, stop, noise, z, rng)
+                if p > 0.0:
+                    ranges[ring, c, 0], powers[ring, c, 0] = r, p
+                    labels[ring, c, 0] = surface if i == 2 else NOISE + i
+            else:
+                slots = ranges[ring, c], powers[ring, c], labels[ring, c]
+                sample_several(table, ray, stop, noise, surface, z, rng, *slots)
+            to_glitch, to_noise = to_glitch - 1, to_noise - 1
+            if distance < table.range_max:
+                mark_lost(surface, powers, labels, ring, c)
+    return Echoes(ranges, powers, labels)
+
+
+@inlined
+def mark_lost(surface: int, powers: np.ndarray, labels: np.ndarray, ring: int, column: int) -> None:
+    """Label a beam's first free slot LOST where the stopping surface has no echo."""
+    free = -1
+    for k in range(labels.shape[2] - 1, -1, -1):
+        if labels[ring, column, k] == surface:
+            return
+        if powers[ring, column, k] == 0.0:
+            free = k
+    if free >= 0:
+        labels[ring, column, free] = LOST
 
 
 @jit

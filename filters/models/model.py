@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from filters.models.motion import BagMotion
 from filters.models.optics import Optics
+from filters.models.radar import Radar
 from filters.models.shapes import BagPrior, BarrierPrior
+from filters.models.visibility_sensor import VisibilitySensor
 
 
 @dataclass(frozen=True)
@@ -27,3 +29,5 @@ class Model:
     motion: BagMotion = field(default_factory=BagMotion)
     elevation: tuple[float, ...] = (-0.0873, -0.0524, -0.0175, 0.0175)
     azimuth_step: float = 0.00349
+    radar: Radar = field(default_factory=Radar)
+    visibility_sensor: VisibilitySensor = field(default_factory=VisibilitySensor)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from math import asin, atan2, ceil, cos, exp, floor, hypot, inf, log, pi, sin
+from math import asin, atan2, ceil, exp, floor, inf, log, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
 from filters.jit import jit
+from filters.models.attitude import places, rotation, seen_from, turn_back
+from filters.models.incidence import meet, standing
 from filters.models.lidar_echo import fog_at, log_add, log_density, stop_at
 from filters.models.optics import EchoTable
-from filters.models.shapes import BOX, Solids, meet
+from filters.models.shapes import ELLIPSOID, Solids
 from filters.models.visibility import Clutter
-from filters.spec import Array, Scan, Surfaces
+from filters.spec import Array, Pose, Scan, Surfaces
 
 CLEAR = 0.35  # m from the background: nearer echoes are taken to be its
 DEEP = 0.2  # m from a candidate's front to its centre
@@ -22,12 +24,12 @@ SPARE_RINGS = 1  # kept above and below those that can meet a candidate, for wha
 
 
 class Window(NamedTuple):
-    """The part of a scan that can concern a candidate; arrays (rings, columns, ...) contiguous."""
+    """The part of a scan that can concern a candidate; arrays (rings, columns, ...) contiguous.
 
-    x: float
-    y: float
-    z: float
-    yaw: float
+    Azimuths ascend evenly, beyond pi where the window straddles it.
+    """
+
+    pose: Pose
     elevation: Array
     azimuth: Array
     range: Array
@@ -42,31 +44,63 @@ class Window(NamedTuple):
 
 def window_of(scan: Scan, positions: Array, body: float, tallest: float = 0.8) -> Window:
     """Cut the columns and rings that can meet a body (m, radius and height) at any of `positions` (n, 2)."""
-    away = positions - np.array([scan.pose.x, scan.pose.y])
-    distance = np.maximum(np.hypot(*away.T), body + 0.1)
-    bearing = (np.arctan2(away[:, 1], away[:, 0]) - scan.pose.yaw + pi) % (2 * pi) - pi
-    half = np.arcsin(np.minimum(body / distance, 1.0))
+    x, y, z = np.moveaxis(seen_from(scan.pose, standing_at(positions, (0.0, tallest))), -1, 0)
+    distance = np.maximum(np.hypot(x, y), body + 0.1)
+    leaning = body * lean(scan.pose)  # how far a level disc of that radius reaches up and down
     nearest, farthest = max(distance.min() - body, 0.5), distance.max() + body
-    steepest = np.arctan2(-scan.pose.z, nearest)
-    height = tallest - scan.pose.z
-    highest = np.arctan2(height, nearest if height > 0.0 else farthest)
+    low, high = z.min() - leaning, z.max() + leaning
+    steepest = np.arctan2(low, nearest if low < 0.0 else farthest)
+    highest = np.arctan2(high, nearest if high > 0.0 else farthest)
     first, last = np.searchsorted(scan.elevation, [steepest, highest])
     rings = slice(max(first - SPARE_RINGS, 0), last + SPARE_RINGS)
-    left, right = np.searchsorted(scan.azimuth, [(bearing - half).min(), (bearing + half).max()])
-    columns = slice(left, right, thinning(scan, float(np.median(distance))))
+    columns, azimuth = columns_within(scan.azimuth, np.arctan2(y, x), np.arcsin(np.minimum(body / distance, 1.0)))
+    used = slice(None, None, thinning(scan, float(np.median(distance))))
 
     def cut(a: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(a[rings, columns])
+        return np.ascontiguousarray(a[rings, columns[used]])
 
     return Window(
-        *scan.pose,
+        scan.pose,
         scan.elevation[rings],
-        scan.azimuth[columns],
+        azimuth[used],
         cut(scan.range),
         cut(scan.power),
         cut(scan.scanned),
         Surfaces(*(cut(a) for a in scan.background)),
     )
+
+
+def standing_at(positions: Array, heights: tuple[float, ...]) -> Array:
+    """Points (n, heights, 3) over positions (n, 2)."""
+    return np.stack([np.insert(positions, 2, h, axis=1) for h in heights], axis=1)
+
+
+def lean(pose: Pose) -> float:
+    """Sine of the angle between the sensor's axis and the vertical."""
+    upright = rotation(pose.yaw, pose.pitch, pose.roll)[2][2]
+    return sqrt(max(1.0 - upright * upright, 0.0))
+
+
+def columns_within(azimuth: Array, bearing: Array, half: Array) -> tuple[np.ndarray, Array]:
+    """Indices of the columns inside any of bearing -+ half, and their azimuths, ascending through -+pi."""
+    middle = np.arctan2(np.sin(bearing).sum(), np.cos(bearing).sum())
+    off = wrap(bearing - middle)
+    left, right = (off - half).min(), (off + half).max()
+    column = wrap(azimuth - middle)
+    inside = np.flatnonzero((left <= column) & (column <= right))
+    inside = inside[np.argsort(column[inside])]
+    turns = np.rint((middle + column[inside] - azimuth[inside]) / (2.0 * pi))
+    around = azimuth[inside] + 2.0 * pi * (turns - turns[:1])
+    seam = np.flatnonzero(np.diff(around) > 1.5 * (azimuth[1] - azimuth[0]))  # of a sensor that does not look all round
+    if len(seam) == 0:
+        return inside, around
+    longer = slice(seam[0] + 1) if 2 * (seam[0] + 1) >= len(inside) else slice(seam[0] + 1, None)
+    return inside[longer], around[longer]
+
+
+def wrap(angle: Array) -> Array:
+    """The angle in [-pi, pi)."""
+    return (angle + pi) % (2.0 * pi) - pi
 
 
 def unexplained(window: Window, tallest: float = 0.8) -> Array:
@@ -75,12 +109,10 @@ def unexplained(window: Window, tallest: float = 0.8) -> Array:
     ring, column, echo = np.nonzero(
         (window.power > 0.0) & (window.range < background - CLEAR) & window.scanned[..., None]
     )
-    distance, up = window.range[ring, column, echo], window.elevation[ring]
-    level = window.z + distance * np.sin(up)
-    bearing = window.azimuth[column] + window.yaw
-    flat = distance * np.cos(up) + DEEP
-    place = np.stack([window.x + flat * np.cos(bearing), window.y + flat * np.sin(bearing)], axis=1)
-    return place[(level > 0.0) & (level < tallest)]
+    up, bearing, distance = window.elevation[ring], window.azimuth[column], window.range[ring, column, echo]
+    z = places(window.pose, up, bearing, distance)[:, 2]
+    centre = places(window.pose, up, bearing, distance + DEEP / np.cos(up))[:, :2]
+    return centre[(z > 0.0) & (z < tallest)]
 
 
 def thinning(scan: Scan, distance: float) -> int:
@@ -107,39 +139,41 @@ def object_log_ratios(
     from `background` (rings, columns, nodes) by linear interpolation in ln visibility.
     """
     result = np.zeros(solids.x.size)
-    ahead, aside = np.cos(window.azimuth + window.yaw), np.sin(window.azimuth + window.yaw)
+    if window.azimuth.size < 2:
+        return result
+    view = rotation(window.pose.yaw, window.pose.pitch, window.pose.roll)
+    ahead, aside = np.cos(window.azimuth), np.sin(window.azimuth)
+    level, up = np.cos(window.elevation), np.sin(window.elevation)
     step = window.azimuth[1] - window.azimuth[0]
+    middle = 0.5 * (window.azimuth[0] + window.azimuth[-1])
     for i in range(solids.x.size):
         visibility = min(max(log_visibility[i], nodes[0]), nodes[-1])
         fog = fog_at(table, log(20.0) / exp(visibility))
         place = (visibility - nodes[0]) / (nodes[1] - nodes[0])
         node = min(max(floor(place), 0), nodes.size - 2)
         share = min(max(place - node, 0.0), 1.0)
-        away_x, away_y = solids.x[i] - window.x, solids.y[i] - window.y
-        away = hypot(away_x, away_y)
-        body = hypot(solids.hx[i], solids.hy[i]) if solids.kind[i] == BOX else solids.hx[i]
-        bearing = (atan2(away_y, away_x) - window.yaw + pi) % (2.0 * pi) - pi
+        origin, axes = standing(solids, i, window.pose, view)
+        x, y, z = turn_back(view, solids.x[i] - window.pose.x, solids.y[i] - window.pose.y, solids.z[i] - window.pose.z)
+        body, tall = drum(solids, i, min(abs(axes[2][2]) * solids.hz[i], 1.0))
+        away = sqrt(x * x + y * y)
+        bearing = middle + (atan2(y, x) - middle + pi) % (2.0 * pi) - pi
         half = asin(min(body / away, 1.0)) if away > 0.0 else pi
         first = max(ceil((bearing - half - window.azimuth[0]) / step), 0)
         last = min(floor((bearing + half - window.azimuth[0]) / step), window.azimuth.size - 1)
         if last < first:
             continue
         near, far = max(away - body, 0.0), away + body
-        top = solids.z[i] + solids.hz[i]
-        c, s, fill = cos(solids.yaw[i]), sin(solids.yaw[i]), solids.fill[i]
+        fill = solids.fill[i]
         log_fill, log_gap = log(fill), log(1.0 - fill) if fill < 1.0 else -inf
         total = 0.0
         for r in range(window.elevation.size):
-            level, up = cos(window.elevation[r]), sin(window.elevation[r])
-            climb = up / level
-            if max(climb * near, climb * far) + window.z < 0.0 or min(climb * near, climb * far) + window.z > top:
+            climb = up[r] / level[r]
+            if max(climb * near, climb * far) < z - tall or min(climb * near, climb * far) > z + tall:
                 continue
             for k in range(first, last + 1):
                 if not window.scanned[r, k]:
                     continue
-                distance, cosine = meet(
-                    solids, i, c, s, window.x, window.y, window.z, level * ahead[k], level * aside[k], up
-                )
+                distance, cosine = meet(solids, i, origin, axes, level[r] * ahead[k], level[r] * aside[k], up[r])
                 if distance >= window.background.range[r, k]:
                     continue
                 stop = stop_at(
@@ -150,3 +184,12 @@ def object_log_ratios(
                 total += log_add(met, log_gap + passed) - passed
         result[i] = total
     return result
+
+
+@jit
+def drum(solids: Solids, i: int, upright: float) -> tuple[float, float]:
+    """Radius and half height of a drum along the sensor's axis that holds solid i; `upright` is the cosine between."""
+    leaning = sqrt(1.0 - upright * upright)
+    corner = sqrt(solids.hx[i] ** 2 + solids.hy[i] ** 2)
+    across = max(solids.hx[i], solids.hy[i]) if solids.kind[i] == ELLIPSOID else corner
+    return across + leaning * solids.hz[i], upright * solids.hz[i] + leaning * corner

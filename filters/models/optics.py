@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from scipy.special import log_ndtr
+from scipy.special import log_ndtr, ndtr
 
 from filters.spec import Array
 
@@ -24,7 +24,12 @@ SPEED_OF_LIGHT = 299_792_458.0
 Number = TypeVar("Number", float, Array)
 POWER_LIMIT = 500.0  # expected power saturates here ...
 POWER_CEILING = 1000.0  # ... so that with its spread it stays below this, which fits 16 bits at 1/64
-MODES = ("strongest", "all")
+MODES = ("strongest", "last", "dual", "all")
+MOST_ECHOES = {"strongest": 1, "last": 1, "dual": 2, "all": 3}  # noise, fog and one surface can echo
+# Cells of a ray through uneven fog, m: .75 m (half a pulse) to 12 m, then 15 % longer each.
+EDGES = np.concatenate([np.linspace(0.0, 12.0, 17), np.geomspace(12.0, 120.0, 17)[1:]])
+CENTRES = 0.5 * (EDGES[1:] + EDGES[:-1])
+CELLS = len(CENTRES)
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,8 @@ class Optics:
 
     Parameters
     ----------
-    mode : {"strongest", "all"}
-        Which echoes of a beam the sensor reports.
+    mode : {"strongest", "last", "dual", "all"}
+        Which echoes of a beam the sensor reports; dual is the strongest and the last.
     pulse : float
         Half-power width tau_H, s.
     overlap : (float, float)
@@ -95,7 +100,8 @@ def waveform(optics: Optics, alpha: float, far: float, step: float = 0.01) -> tu
 class EchoTable(NamedTuple):
     """`Optics` as numba takes them, the soft-target integral tabulated over ln alpha and stop range."""
 
-    strongest: bool
+    mode: int  # index into MODES
+    echoes: int  # a beam reports at most
     gain: float
     beta_per_alpha: float
     near: float
@@ -140,7 +146,8 @@ def echo_table(optics: Optics) -> EchoTable:
     range_min, range_max = optics.range_limits
     half_glitch = float(np.log(0.5 * optics.glitch)) if optics.glitch > 0.0 else -np.inf
     return EchoTable(
-        strongest=optics.mode == "strongest",
+        mode=MODES.index(optics.mode),
+        echoes=MOST_ECHOES[optics.mode],
         gain=optics.gain,
         beta_per_alpha=1.0 / optics.lidar_ratio,
         near=near,
@@ -161,3 +168,33 @@ def echo_table(optics: Optics) -> EchoTable:
         soft=np.array(soft),
         log_median=np.log(np.maximum(median, near)),
     )
+
+
+class CellTable(NamedTuple):
+    """What uneven fog is told from, over ln alpha and a ray's cells; apart from `EchoTable`, which kernels copy.
+
+    soft (alphas, CELLS): the peak of what a cell returns. location (alphas, CELLS): ln median of the fog echo's range
+    where this cell is the brightest; law (alphas, CELLS, CELLS + 1): its lognormal distribution at the cells' edges,
+    those before R1 taken as R1. delay: c tau/2, m.
+    """
+
+    soft: Array
+    location: Array
+    law: Array
+    delay: float
+
+
+@lru_cache(maxsize=32)
+def cell_table(optics: Optics) -> CellTable:
+    """Tabulate an optics over the cells of a ray: what returns at R was sent back about c tau/2 before it."""
+    soft, delay = [], 0.5 * SPEED_OF_LIGHT * optics.pulse
+    for alpha in np.exp(LOG_ALPHA):
+        ranges, received = waveform(optics, alpha, EDGES[-1] + 2.0 * delay, STOP_STEP)
+        sent = ranges - delay
+        within = np.maximum.reduceat(received, np.searchsorted(sent, EDGES[:-1]))
+        edge = np.interp(EDGES, sent, received)
+        soft.append(0.5 * SPEED_OF_LIGHT * np.maximum(within, np.maximum(edge[:-1], edge[1:])))
+    peak = np.log(CENTRES[np.argmax(soft, axis=1)])
+    location = echo_table(optics).log_median[:, None] + np.log(CENTRES) - peak[:, None]
+    log_edges = np.log(np.maximum(EDGES, optics.overlap[0]))
+    return CellTable(np.array(soft), location, ndtr((log_edges - location[..., None]) / optics.fog_spread), delay)

@@ -1,4 +1,4 @@
-"""The two shapes, their priors, and where a beam meets them: (range, cosine of incidence).
+"""Solids as arrays, the two shapes that candidates have, and their priors. Where a beam meets them: `incidence.py`.
 
 Every static latent is a standard normal u under its prior, and physical by x = low + (high - low) Φ(u):
 priors are exact, moves are unconstrained.
@@ -7,23 +7,41 @@ priors are exact, moves are unconstrained.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import radians, tan
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from filters.jit import jit
 from filters.spec import Array
 
-BOX, SPHERE = 0, 1
+BOX, ELLIPSOID, CYLINDER, JERSEY = range(4)
+GROUND, NOTHING = -1, -2  # what a beam hits that is no solid
 BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE = 0.03, 0.15  # m and relative, of everything in the known map
+
+# The New Jersey profile in units of half its width at the foot (12 inches) and half its height (16 inches): a toe of
+# 3 inches, 55 degrees up to 13 inches, 84 degrees to the top. McDevitt 2000 (Public Roads 63:5).
+TOE = 1.0, 3.0 / 16.0 - 1.0
+KNEE = 1.0 - 10.0 / tan(radians(55.0)) / 12.0, 13.0 / 16.0 - 1.0
+CROWN = KNEE[0] - 19.0 / tan(radians(84.0)) / 12.0, 1.0
+
+
+def slope(low: tuple[float, float], high: tuple[float, float]) -> tuple[float, float, float]:
+    """The line nx x + nz z = m through two points (x, z) of the profile."""
+    nx, nz = high[1] - low[1], low[0] - high[0]
+    return nx, nz, nx * low[0] + nz * low[1]
+
+
+LOWER_SLOPE, UPPER_SLOPE = slope(TOE, KNEE), slope(KNEE, CROWN)
+PROFILES = {"block": BOX, "jersey": JERSEY}
 
 
 class Solids(NamedTuple):
     """Shapes on the ground or in the air as arrays (n,): what the world casts and a filter imagines.
 
-    A box has half extents (hx, hy, hz) about its centre and a yaw; a sphere has radius hx.
+    Centre (x, y, z), half extents (hx, hy, hz) along the solid's own axes, attitude R = Rz(yaw) Ry(pitch) Rx(roll).
+    An ELLIPSOID's extents are its half axes, a CYLINDER stands along its own z, a JERSEY barrier runs along its y.
     """
 
     kind: Array
@@ -34,15 +52,31 @@ class Solids(NamedTuple):
     hy: Array
     hz: Array
     yaw: Array
+    pitch: Array
+    roll: Array
     reflectance: Array
     fill: Array
     roughness: Array
     texture: Array
 
 
+class Hits(NamedTuple):
+    """Surfaces in each beam, near to far, arrays (rings, columns, depth).
+
+    Range (m, inf where there is none), cosine of incidence, and the index of the solid, GROUND or NOTHING.
+    """
+
+    range: NDArray[np.float32]
+    cosine: NDArray[np.float32]
+    what: NDArray[np.int32]
+
+
 @dataclass(frozen=True)
 class BarrierPrior:
-    """A concrete block: solid, standing, its long side across the road give or take a yaw."""
+    """A concrete barrier: solid, standing, its long side across the road give or take a yaw.
+
+    Its profile is a "block" or "jersey"; `depth` is its width at the foot.
+    """
 
     length: tuple[float, float] = (0.4, 2.0)
     height: tuple[float, float] = (0.35, 0.8)
@@ -51,8 +85,13 @@ class BarrierPrior:
     depth: float = 0.4
     roughness: float = 0.02
     texture: float = 0.15
+    profile: str = "block"
 
     names = ("length", "height", "yaw", "reflectance")
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise ValueError(f"barrier.profile is {self.profile!r}, expected one of {', '.join(PROFILES)}")
 
     def physical(self, latents: Array) -> Array:
         """Map standard-normal latents (n, 4) to length, height, yaw, reflectance."""
@@ -68,7 +107,7 @@ class BarrierPrior:
         length, height, yaw, reflectance = self.physical(latents).T
         n = len(position)
         return Solids(
-            kind=np.full(n, float(BOX)),
+            kind=np.full(n, float(PROFILES[self.profile])),
             x=position[:, 0].copy(),
             y=position[:, 1].copy(),
             z=0.5 * height,
@@ -76,6 +115,8 @@ class BarrierPrior:
             hy=0.5 * length,
             hz=0.5 * height,
             yaw=yaw,
+            pitch=np.zeros(n),
+            roll=np.zeros(n),
             reflectance=reflectance,
             fill=np.ones(n),
             roughness=np.full(n, self.roughness),
@@ -109,7 +150,7 @@ class BagPrior:
         radius, fill, reflectance = self.physical(latents).T
         n = len(position)
         return Solids(
-            kind=np.full(n, float(SPHERE)),
+            kind=np.full(n, float(ELLIPSOID)),
             x=position[:, 0].copy(),
             y=position[:, 1].copy(),
             z=radius,
@@ -117,6 +158,8 @@ class BagPrior:
             hy=radius,
             hz=radius,
             yaw=np.zeros(n),
+            pitch=np.zeros(n),
+            roll=np.zeros(n),
             reflectance=reflectance,
             fill=fill,
             roughness=np.full(n, self.roughness),
@@ -127,63 +170,3 @@ class BagPrior:
 def uniform_from_normal(latents: Array, bounds: Array) -> Array:
     """low + (high - low) Φ(u), column by column."""
     return bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * ndtr(latents)
-
-
-@jit
-def meet_box(
-    ox: float,
-    oy: float,
-    oz: float,
-    dx: float,
-    dy: float,
-    dz: float,
-    hx: float,
-    hy: float,
-    hz: float,
-    c: float,
-    s: float,
-) -> tuple[float, float]:
-    """Slab test of a ray from o (relative to the box's centre) along unit d: (range, cosine), (inf, 0) if missed.
-
-    c and s are the cosine and sine of the box's yaw.
-
-    A ray that starts inside meets nothing.
-    """
-    origin = (c * ox + s * oy, -s * ox + c * oy, oz)
-    direction = (c * dx + s * dy, -s * dx + c * dy, dz)
-    half = (hx, hy, hz)
-    enter, leave, cosine = -inf, inf, 0.0
-    for k in range(3):
-        if direction[k] == 0.0:
-            if abs(origin[k]) > half[k]:
-                return inf, 0.0
-            continue
-        a = (-half[k] - origin[k]) / direction[k]
-        b = (half[k] - origin[k]) / direction[k]
-        if min(a, b) > enter:
-            enter, cosine = min(a, b), abs(direction[k])
-        leave = min(leave, max(a, b))
-    return (enter, cosine) if 0.0 < enter <= leave else (inf, 0.0)
-
-
-@jit
-def meet_sphere(ox: float, oy: float, oz: float, dx: float, dy: float, dz: float, radius: float) -> tuple[float, float]:
-    """Ray from o (relative to the centre) along unit d against a sphere: (range, cosine), (inf, 0) if missed."""
-    along = -(ox * dx + oy * dy + oz * dz)
-    half_chord_squared = radius * radius - (ox * ox + oy * oy + oz * oz - along * along)
-    if half_chord_squared <= 0.0:
-        return inf, 0.0
-    half_chord = sqrt(half_chord_squared)
-    distance = along - half_chord
-    return (distance, half_chord / radius) if distance > 0.0 else (inf, 0.0)
-
-
-@jit
-def meet(
-    solids: Solids, i: int, c: float, s: float, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float
-) -> tuple[float, float]:
-    """Ray from o along unit d against solid i of yaw cosine c and sine s: (range, cosine), (inf, 0) if missed."""
-    px, py, pz = ox - solids.x[i], oy - solids.y[i], oz - solids.z[i]
-    if solids.kind[i] == BOX:
-        return meet_box(px, py, pz, dx, dy, dz, solids.hx[i], solids.hy[i], solids.hz[i], c, s)
-    return meet_sphere(px, py, pz, dx, dy, dz, solids.hx[i])

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from filters.models.attitude import seen_from
 from filters.models.optics import EchoTable
 from filters.models.visibility import Visibility, update_visibility
-from filters.spec import EgoMotion, Features, Scan, Surfaces
+from filters.spec import EgoMotion, Features, Measurement, Scan, Surfaces
 from fogsim.perception import features as measuring
 from fogsim.perception import tracks as tracking
-from fogsim.perception.segment import BESIDE, Points, object_points
+from fogsim.perception.segment import BESIDE, TALLEST, Points, object_points
 
 EDGE = 1.0  # m between the backgrounds of neighbouring beams
 CLUTTER_BEAMS = 400  # enough to know the fog to a percent or so
@@ -27,11 +28,13 @@ class Perception(NamedTuple):
 class Percept(NamedTuple):
     """What it makes of one scan for one candidate: features, and the scan less beams of other candidates.
 
-    No features (None) where the lidar does not look at the candidate's place: that is no evidence.
+    No features (None) where the lidar does not look at the candidate's place: that is no evidence. `readings`
+    are those of the sensors beside the lidar, oldest first.
     """
 
     features: Features | None
     scan: Scan
+    readings: tuple[Measurement, ...] = ()
 
 
 def predict(memory: Perception, motion: EgoMotion, dt: float) -> Perception:
@@ -64,8 +67,8 @@ def perceive(memory: Perception, scan: Scan, time: float, table: EchoTable) -> t
 
 def in_view(scan: Scan, place: np.ndarray) -> bool:
     """Whether a place (x, y) lies within the scan's azimuths."""
-    bearing = np.arctan2(place[1] - scan.pose.y, place[0] - scan.pose.x) - scan.pose.yaw
-    return bool(scan.azimuth[0] <= (bearing + np.pi) % (2.0 * np.pi) - np.pi <= scan.azimuth[-1])
+    x, y, _ = seen_from(scan.pose, np.array([*place, 0.5 * TALLEST]))
+    return bool(scan.azimuth[0] <= np.arctan2(y, x) <= scan.azimuth[-1])
 
 
 def clutter(scan: Scan) -> tuple[np.ndarray, np.ndarray, Surfaces]:

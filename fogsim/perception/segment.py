@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from filters.models.attitude import places
 from filters.spec import Array, Scan
 
 GROUND_CLEARANCE = 0.08  # m: echoes lower than this are the road
@@ -39,16 +40,7 @@ def object_points(scan: Scan) -> Points:
     candidate = (scan.range > BLIND) & ~explained(scan) & scan.scanned[..., None]
     ring, column, echo = np.nonzero(candidate & (agreement(scan) >= AGREE))
     distance = scan.range[ring, column, echo]
-    up, around = scan.elevation[ring], scan.azimuth[column] + scan.pose.yaw
-    flat = distance * np.cos(up)
-    xyz = np.stack(
-        [
-            scan.pose.x + flat * np.cos(around),
-            scan.pose.y + flat * np.sin(around),
-            scan.pose.z + distance * np.sin(up),
-        ],
-        axis=1,
-    )
+    xyz = places(scan.pose, scan.elevation[ring], scan.azimuth[column], distance)
     keep = (xyz[:, 2] > GROUND_CLEARANCE) & (xyz[:, 2] < TALLEST)
     return Points(xyz, scan.power[ring, column, echo], distance, ring, column).take(keep)
 

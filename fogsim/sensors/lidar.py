@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
+from math import cos, isfinite, sin
 from typing import NamedTuple
 
 import numpy as np
 
-from filters.models.lidar_echo import SURFACE, BeamSurfaces, sample_scan
-from filters.models.optics import Optics, echo_table, extinction
-from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE, Solids
-from filters.spec import Pose, Surfaces
-from fogsim.errors import UserError, expect_positive
+from filters.jit import jit
+from filters.models.attitude import rotation
+from filters.models.fog import fog_at, fog_rays
+from filters.models.lidar_echo import Scene, sample_scan
+from filters.models.optics import Optics, echo_table
+from filters.models.shapes import GROUND, NOTHING, Hits, Solids
+from filters.spec import Array, Pose, Surfaces
+from fogsim.errors import UserError, are_numbers, expect_positive
 from fogsim.frame import POWER_UNIT, RANGE_UNIT
-from fogsim.sensors.raycast import GROUND, NOTHING, cast
+from fogsim.sensors.raycast import cast
 from fogsim.world.solids import ASPHALT
 
-DEPTH = 4  # surfaces kept per beam
+DEPTH = 3  # things kept per beam: as many bags can let one through
+ROAD = 0.05  # m: what the map has no higher than this is the ground
+
+# A scan's arrays are some 10 MB. glibc would give them back to the system and fetch them anew for every scan, in page
+# faults that take as long as the echoes; it keeps as much as twice the largest block it has seen freed, up to this one.
+np.empty(31 << 20, np.uint8)
 
 
 @dataclass(frozen=True)
 class Lidar:
-    """The grid of beams, how it is mounted, and its optics.
+    """The grid of beams, how it is mounted on ego, and its optics. Presets of real sensors: `presets.py`.
 
     Parameters
     ----------
     rings, lowest_deg, highest_deg
-        Beams are spread evenly between the two elevations.
+        Beams are spread evenly between the two elevations, unless the next field names each.
+    elevations_deg : tuple of float
+        Elevation of every ring, ascending; `rings` must be their number, the two above the first and the last.
     columns, azimuth_deg
         Columns spread evenly over the azimuths -azimuth_deg/2 to +azimuth_deg/2 about straight ahead.
-    height : float
-        Of the sensor above ground, m; it sits at ego's front.
+    x, y, height : float
+        Of the sensor: ahead and to the left of the middle of ego's front, and above ground, m.
+    yaw_deg, pitch_deg, roll_deg : float
+        Its attitude on ego: turned to the left, looking down, its right side lowered.
     """
 
     rings: int = 16
@@ -40,6 +54,12 @@ class Lidar:
     azimuth_deg: float = 120.0
     height: float = 0.9
     optics: Optics = field(default_factory=Optics)
+    elevations_deg: tuple[float, ...] = ()
+    x: float = 0.0
+    y: float = 0.0
+    yaw_deg: float = 0.0
+    pitch_deg: float = 0.0
+    roll_deg: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rings < 2 or self.columns < 2:
@@ -51,9 +71,23 @@ class Lidar:
         expect_positive(height=self.height, range_10=self.optics.range_10, glitch=self.optics.glitch)
         if not 0.0 < self.azimuth_deg <= 360.0:
             raise UserError(f"lidar.azimuth_deg is {self.azimuth_deg}, expected above 0 and at most 360")
+        for name in ("x", "y", "yaw_deg", "pitch_deg", "roll_deg"):
+            value = getattr(self, name)
+            if are_numbers(value) and not isfinite(value):
+                raise UserError(f"lidar.{name} is {value}, expected a finite number")
+        if self.elevations_deg:
+            self._check_elevations()
 
-
-LIDAR_64 = Lidar(rings=64, lowest_deg=-24.8, highest_deg=2.0)
+    def _check_elevations(self) -> None:
+        each = self.elevations_deg
+        if any(a >= b for a, b in pairwise(each)):
+            raise UserError("lidar.elevations_deg are not in order, expected ascending ones: sort them")
+        if (self.rings, self.lowest_deg, self.highest_deg) != (len(each), each[0], each[-1]):
+            raise UserError(
+                f"found {self.rings} rings from {self.lowest_deg} to {self.highest_deg} deg, but {len(each)}"
+                f" elevations_deg from {each[0]} to {each[-1]}, expected the same:"
+                " set lidar.elevations_deg=() to spread rings evenly"
+            )
 
 
 class Returns(NamedTuple):
@@ -64,66 +98,100 @@ class Returns(NamedTuple):
     label: np.ndarray
 
 
-def grid(lidar: Lidar) -> tuple[np.ndarray, np.ndarray]:
-    """Elevation (rings,) and azimuth (columns,) of the beams, rad."""
+def grid(lidar: Lidar) -> tuple[Array, Array]:
+    """Elevation (rings,) and azimuth (columns,) of the beams about the sensor, rad."""
     half = np.radians(lidar.azimuth_deg) / 2
     step = 2 * half / lidar.columns
     azimuth = -half + step * (np.arange(lidar.columns) + 0.5)
-    return np.radians(np.linspace(lidar.lowest_deg, lidar.highest_deg, lidar.rings)), azimuth
+    elevations = lidar.elevations_deg or np.linspace(lidar.lowest_deg, lidar.highest_deg, lidar.rings)
+    return np.radians(elevations), azimuth
+
+
+def mounted(lidar: Lidar, x: float, y: float, yaw: float) -> Pose:
+    """The lidar's pose on an ego whose front's middle is at (x, y), turned by yaw: ego's pose times the mounting."""
+    c, s = cos(yaw), sin(yaw)
+    pitch, roll = np.radians([lidar.pitch_deg, lidar.roll_deg]).tolist()
+    return Pose(
+        float(x + c * lidar.x - s * lidar.y),
+        float(y + s * lidar.x + c * lidar.y),
+        lidar.height,
+        float(yaw + np.radians(lidar.yaw_deg)),
+        pitch,
+        roll,
+    )
 
 
 def map_surfaces(solids: Solids, pose: Pose, lidar: Lidar) -> Surfaces:
     """The first surface of the known map in each beam of a lidar at `pose`."""
-    elevation, azimuth = grid(lidar)
-    hits = cast(solids, *pose, elevation, azimuth, 1, True)
-    index = hits.what[..., 0]
-    reflectance = np.append(solids.reflectance, [0.0, ASPHALT])[index]  # NOTHING = -2, GROUND = -1
-    return Surfaces(hits.range[..., 0], hits.cosine[..., 0], reflectance)
+    return first_of(cast(solids, pose, *grid(lidar), 1, True), solids.reflectance)
+
+
+@jit
+def first_of(hits: Hits, reflectance: np.ndarray) -> Surfaces:
+    """The nearest surface of each beam with its reflectance: the ground's is asphalt's."""
+    shape = hits.range.shape[:2]
+    distance, cosine, colour = np.empty(shape), np.empty(shape), np.zeros(shape)
+    for r in range(shape[0]):
+        for c in range(shape[1]):
+            distance[r, c], cosine[r, c], what = hits.range[r, c, 0], hits.cosine[r, c, 0], hits.what[r, c, 0]
+            if what != NOTHING:
+                colour[r, c] = ASPHALT if what == GROUND else reflectance[what]
+    return Surfaces(distance, cosine, colour)
 
 
 def scan(
-    things: Solids, background: Surfaces, pose: Pose, visibility: float, lidar: Lidar, rng: np.random.Generator
+    things: Solids,
+    background: Surfaces,
+    pose: Pose,
+    alpha: float | np.ndarray,
+    lidar: Lidar,
+    rng: np.random.Generator,
 ) -> Returns:
     """Draw one sweep of a lidar truly at `pose`: things in front of, behind or within a background.
 
-    Labels: 0 nothing, 1 noise, 2 fog, 3 background, 4 + k thing k.
+    `alpha` is the extinction, 1/m, as `fogsim.world.fog.extinction_along` gives it. Labels are those of
+    `filters.models.lidar_echo`: 0 nothing, 1 noise, 2 fog, 3 lost, 4 ground, 5 the rest of the map, 6 + k thing k.
     """
     elevation, azimuth = grid(lidar)
-    hits = cast(things, *pose, elevation, azimuth, DEPTH - 1, False)
-    distance = np.concatenate([hits.range, background.range[..., None]], axis=-1)
-    order = np.argsort(distance, axis=-1, kind="stable")
-    last = np.full_like(background.range, -1, dtype=np.int64)[..., None]
-    index = np.take_along_axis(np.concatenate([np.where(hits.what == NOTHING, 0, hits.what), last], -1), order, -1)
-
-    def surface(of_things: np.ndarray, of_background: np.ndarray | float) -> np.ndarray:
-        values = np.append(of_things, 0.0)[index]
-        return np.where(index < 0, np.broadcast_to(of_background, background.range.shape)[..., None], values)
-
-    cosines = np.concatenate([hits.cosine, background.cosine[..., None]], -1)
-    surfaces = (
-        np.take_along_axis(distance, order, -1),
-        np.take_along_axis(cosines, order, -1),
-        surface(things.reflectance, background.reflectance),
-        surface(things.fill, 1.0),
-        surface(things.roughness, BACKGROUND_ROUGHNESS),
-        surface(things.texture, BACKGROUND_TEXTURE),
-        np.where(index < 0, 0, index + 1),
-    )
-    flat = BeamSurfaces(*(np.ascontiguousarray(a).reshape(-1, DEPTH) for a in surfaces))
-    ranges, powers, labels = sample_scan(echo_table(lidar.optics), float(extinction(visibility)), flat, rng)
-    return quantise(ranges, powers, labels, (elevation.size, azimuth.size, -1))
+    hits = cast(things, pose, elevation, azimuth, DEPTH, False)
+    scene = Scene(hits, things, background, on_road(background.range, pose, elevation, azimuth))
+    table = echo_table(lidar.optics)
+    fog = fog_at(table, alpha) if isinstance(alpha, float) else fog_rays(lidar.optics, alpha)
+    return Returns(*quantise(*sample_scan(table, fog, scene, rng)))
 
 
-def quantise(ranges: np.ndarray, powers: np.ndarray, labels: np.ndarray, shape: tuple[int, ...]) -> Returns:
-    """Round to 5 mm and 1/64 before anyone reads it, so that a log is lossless."""
-    heard = powers > 0.0
-    step = np.where(heard, np.clip(np.rint(ranges / RANGE_UNIT), 1, 65535), 0)
-    level = np.where(heard, np.clip(np.rint(powers / POWER_UNIT), 1, 65535), 0)
-    return Returns(
-        step.astype(np.uint16).reshape(shape),
-        level.astype(np.uint16).reshape(shape),
-        labels.astype(np.uint8).reshape(shape),
-    )
+@jit
+def on_road(distance: np.ndarray, pose: Pose, elevation: np.ndarray, azimuth: np.ndarray) -> np.ndarray:
+    """Which beams meet the map (rings, columns) below `ROAD`."""
+    rings, columns = distance.shape
+    result = np.empty((rings, columns), np.bool_)
+    ahead, left, above = rotation(pose.yaw, pose.pitch, pose.roll)[2]
+    slant = np.empty(columns)
+    for c in range(columns):
+        slant[c] = ahead * cos(azimuth[c]) + left * sin(azimuth[c])
+    for r in range(rings):
+        level, up = cos(elevation[r]), above * sin(elevation[r])
+        for c in range(columns):
+            result[r, c] = distance[r, c] * (level * slant[c] + up) < ROAD - pose.z
+    return result
 
 
-assert (GROUND, NOTHING, SURFACE) == (-1, -2, 3)  # the indexing above and the log's labels rest on these
+@jit
+def quantise(ranges: np.ndarray, powers: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Round to 5 mm and 1/64 before anyone reads it, so that a log is lossless: uint16, uint16, uint8."""
+    shape = ranges.shape
+    steps, levels, kinds = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16), np.empty(shape, np.uint8)
+    for r in range(shape[0]):
+        for c in range(shape[1]):
+            for e in range(shape[2]):
+                kinds[r, c, e] = labels[r, c, e]
+                if powers[r, c, e] > 0.0:
+                    steps[r, c, e] = whole(ranges[r, c, e] / RANGE_UNIT)
+                    levels[r, c, e] = whole(powers[r, c, e] / POWER_UNIT)
+    return steps, levels, kinds
+
+
+@jit
+def whole(x: float) -> int:
+    """Nearest of 1 to 65535."""
+    return int(min(max(x + 0.5, 1.0), 65535.0))

@@ -11,7 +11,7 @@ from filters.belief import entropy
 from filters.spec import BARRIER, CLASSES
 from fogsim.frame import ACTIONS, POLICIES, Frame
 from fogsim.viewer import style
-from fogsim.viewer.view import View
+from fogsim.viewer.view import View, focus, several
 
 BAR_LEFT, BAR_RIGHT = 108, 96  # px of a belief row left of its bar (the name), and right of it (the numbers)
 LABEL = CLASSES[BARRIER]
@@ -20,6 +20,11 @@ LABEL = CLASSES[BARRIER]
 def words(name: str) -> str:
     """An identifier as people read it."""
     return name.replace("_", " ")
+
+
+def title(frame: Frame, track: int) -> str:
+    """P(barrier), and of which candidate where there are several."""
+    return f"P({LABEL})" + (f" of {track + 1}" if several(frame) else "")
 
 
 def card(surface: pygame.Surface, area: pygame.Rect, title: str, note: str = "") -> None:
@@ -54,10 +59,10 @@ def whisker(p: float, epistemic: float) -> tuple[float, float]:
 
 def draw_beliefs(surface: pygame.Surface, area: pygame.Rect, frame: Frame, view: View) -> None:
     """One row per belief: name, bar as long as P(barrier), the number, entropy, what it would do now."""
-    card(surface, area, f"P({LABEL})", "what it would do: Bayes / likeliest label")
-    n = len(view.beliefs)
+    track, n = focus(frame), len(view.beliefs)
+    card(surface, area, title(frame, track), "what it would do: Bayes / likeliest label")
     for b, name in enumerate(view.beliefs):
-        log_probs = frame.log_probs[b, view.track]
+        log_probs = frame.log_probs[b, track]
         if not np.isfinite(log_probs).all():
             continue
         p, colour, line = (
@@ -68,7 +73,7 @@ def draw_beliefs(surface: pygame.Surface, area: pygame.Rect, frame: Frame, view:
         style.write(surface, words(name), (area.x + 16, line.centery), 13, style.TEXT, name == view.driver, "midleft")
         bar(surface, line, p, colour)
         pygame.draw.line(surface, style.GROUND, (line.centerx, line.y), (line.centerx, line.bottom - 1))
-        _whisker(surface, line, p, float(frame.epistemic[b, view.track]))
+        _whisker(surface, line, p, float(frame.epistemic[b, track]))
         style.write(surface, f"{p:.3f}", (line.right + 12, line.centery), 17, style.TEXT, True, "midleft")
         below = line.bottom + 3
         style.write(surface, f"entropy {entropy(log_probs):.2f} nat", (line.x, below), 11, style.MUTED)
@@ -87,7 +92,8 @@ def _whisker(surface: pygame.Surface, line: pygame.Rect, p: float, epistemic: fl
 
 def draw_course(surface: pygame.Surface, area: pygame.Rect, frame: Frame, view: View) -> None:
     """P(barrier) of every belief from the start until now, the decision point marked."""
-    card(surface, area, f"P({LABEL}) over time")
+    track = focus(frame)
+    card(surface, area, f"{title(frame, track)} over time")
     plot = pygame.Rect(area.x + 42, area.y + 44, area.width - 60, area.height - 76)
     start = float(view.times[0]) if len(view.times) else 0.0
     length = max(view.end_time - start, 1e-9) if np.isfinite(view.end_time) else 1.0
@@ -103,7 +109,7 @@ def draw_course(surface: pygame.Surface, area: pygame.Rect, frame: Frame, view: 
             pygame.draw.line(large, style.EDGE, left, right, 2)
         now = view.times <= frame.time
         for b in _driver_last(view):
-            p = view.history[now, b]
+            p = view.history[now, b, track]
             if len(p) > 1 and np.isfinite(p).all():
                 thick = 6 if view.beliefs[b] == view.driver else 4
                 course = place(view.times[now], p, 2)
@@ -167,7 +173,7 @@ def draw_headline(surface: pygame.Surface, area: pygame.Rect, frame: Frame, view
     """Title on the left; time, speed, visibility and distance left on the right."""
     name = style.write(surface, words(view.title), (area.x + 16, area.centery), 20, bold=True, anchor="midleft")
     style.write(surface, view.subtitle, (name.right + 12, area.centery + 3), 12, style.MUTED, anchor="midleft")
-    left = float(frame.distance_left[view.track])
+    left = float(frame.distance_left[focus(frame)])
     numbers = (
         ("time", f"{frame.time:.1f} s"),
         ("speed", f"{frame.ego_speed:.1f} m/s"),

@@ -10,11 +10,13 @@ import pygame
 from filters.spec import CLASSES, Array
 from fogsim.frame import POWER_UNIT, RANGE_UNIT, Frame
 from fogsim.viewer import style
-from fogsim.viewer.view import OVERLAYS, View
+from fogsim.viewer.veil import hidden
+from fogsim.viewer.view import OVERLAYS, View, several
 
-NOISE, FOG, BACKGROUND, OBJECT = 1, 2, 3, 4
-ECHO_COLOURS = ((0, 0, 0), (122, 104, 128), (158, 168, 186), style.BLUE, style.YELLOW)  # by label
-LEGEND = ((FOG, "fog echo"), (BACKGROUND, "background echo"), (OBJECT, "object echo"))
+NOISE, FOG, GROUND, STRUCTURE, OBJECT = 1, 2, 4, 5, 6  # labels; 3 marks an echo that is lost
+NONE = (0, 0, 0)
+ECHO_COLOURS = (NONE, (122, 104, 128), (158, 168, 186), NONE, (44, 96, 140), style.BLUE, style.YELLOW)  # by label
+LEGEND = ((FOG, "fog echo"), (GROUND, "ground echo"), (STRUCTURE, "map echo"), (OBJECT, "object echo"))
 SPAN, BEHIND, MIDDLE = 48.0, 6.5, 1.15  # m of road shown, of it behind ego's front; world y at the map's middle
 STRIP = 24  # px of the legend
 RADIUS_95 = 2.4477  # sqrt(chi2.ppf(.95, 2)): radius of a 95 % ellipse in standard deviations
@@ -55,9 +57,11 @@ def echoes(frame: Frame, view: View) -> tuple[Array, Array, np.ndarray]:
     ring, column, echo = np.nonzero(frame.range)
     if not ring.size or ring.max() >= view.elevation.size or column.max() >= view.azimuth.size:
         return np.empty((0, 2)), np.empty(0), np.empty(0, int)
-    flat = frame.range[ring, column, echo] * RANGE_UNIT * np.cos(view.elevation[ring])
-    bearing = frame.ego_pose[2] + view.azimuth[column]
-    points = frame.ego_pose[:2] + flat[:, None] * np.stack([np.cos(bearing), np.sin(bearing)], axis=1)
+    distance = frame.range[ring, column, echo] * RANGE_UNIT
+    up, bearing = view.elevation[ring], view.azimuth[column]
+    beam = np.stack([np.cos(up) * np.cos(bearing), np.cos(up) * np.sin(bearing), np.sin(up)], axis=1)
+    on_ego = view.mount + distance[:, None] * beam @ view.attitude.T
+    points = frame.ego_pose[:2] + on_ego @ rotation(float(frame.ego_pose[2])).T
     return points, frame.power[ring, column, echo] * POWER_UNIT, frame.label[ring, column, echo].astype(int)
 
 
@@ -78,7 +82,7 @@ def _paint(large: pygame.Surface, frame: Frame, view: View) -> None:
     eye = camera(frame, large.get_size())
     _road(large, eye, view)
     if "fog" in view.overlays:
-        _fog(large, eye, frame)
+        _fog(large, eye, frame, view)
     if "lidar" in view.overlays:
         _echo_dots(large, eye, frame, view)
     _beliefs(large, eye, frame, view)
@@ -105,16 +109,15 @@ def _road(large: pygame.Surface, eye: Camera, view: View) -> None:
         pygame.draw.rect(large, style.PAINT, (left, top, 3.0 * eye.scale, 0.12 * eye.scale))
 
 
-def _fog(large: pygame.Surface, eye: Camera, frame: Frame) -> None:
-    """Veil of opacity 1 - exp(-alpha d), alpha = ln 20 / visibility: what the fog hides of a place d away."""
+def _fog(large: pygame.Surface, eye: Camera, frame: Frame, view: View) -> None:
+    """Veil of what the fog hides of a place."""
     coarse = 8
     width, height = large.get_width() // coarse + 1, large.get_height() // coarse + 1
-    x = eye.left + (np.arange(width) + 0.5) * coarse / eye.scale - frame.ego_pose[0]
-    y = eye.top - (np.arange(height) + 0.5) * coarse / eye.scale - frame.ego_pose[1]
-    hidden = 1.0 - np.exp(-np.log(20.0) / float(frame.visibility) * np.hypot(x[:, None], y[None, :]))
+    x = eye.left + (np.arange(width) + 0.5) * coarse / eye.scale
+    y = eye.top - (np.arange(height) + 0.5) * coarse / eye.scale
     veil = pygame.Surface((width, height), pygame.SRCALPHA)
     veil.fill((*style.FOG, 0))
-    pygame.surfarray.pixels_alpha(veil)[...] = np.round(215.0 * hidden)
+    pygame.surfarray.pixels_alpha(veil)[...] = np.round(215.0 * hidden(frame, view, x, y))
     large.blit(pygame.transform.smoothscale(veil, (width * coarse, height * coarse)), (0, 0))
 
 
@@ -138,7 +141,7 @@ def _echo_dots(large: pygame.Surface, eye: Camera, frame: Frame, view: View) -> 
         _dots(large, pixels, np.round((1 - level) * (70, 50, 110) + level * style.YELLOW).astype(int), 2)
         return
     colours = np.array(ECHO_COLOURS)[np.minimum(label, OBJECT)]
-    for kind, radius in ((NOISE, 1), (FOG, 1), (BACKGROUND, 2), (OBJECT, 4)):  # the object's on top
+    for kind, radius in ((NOISE, 1), (FOG, 1), (GROUND, 1), (STRUCTURE, 2), (OBJECT, 4)):  # the object's on top
         chosen = np.minimum(label, OBJECT) == kind
         _dots(large, pixels[chosen], colours[chosen], radius)
 
@@ -174,11 +177,14 @@ def _truth(large: pygame.Surface, eye: Camera, frame: Frame) -> None:
 
 
 def _truth_names(surface: pygame.Surface, area: pygame.Rect, frame: Frame, eye: Camera) -> None:
+    """What each object is, below it; above it where there is no room below."""
     for track in np.flatnonzero(frame.track_id >= 0):
         reach = 0.5 * float(np.hypot(*frame.truth_size[track, :2])) + 0.6
-        x, y = eye(frame.truth_position[track] - (0.0, reach))
-        name = f"truth: {CLASSES[int(frame.truth_class[track])]}"
-        style.write(surface, name, (area.x + x, area.y + y), 12, style.TRUTH, True, "midtop", halo=True)
+        low, high = eye(frame.truth_position[track] + np.array([[0.0, -reach], [0.0, reach]]))
+        number = f"{track + 1} " if several(frame) else ""
+        name = f"{number}truth: {CLASSES[int(frame.truth_class[track])]}"
+        (x, y), anchor = (low, "midtop") if low[1] < area.height - 36 else (high, "midbottom")
+        style.write(surface, name, (area.x + x, area.y + y), 12, style.TRUTH, True, anchor, halo=True)
 
 
 def _ego(large: pygame.Surface, eye: Camera, frame: Frame, view: View) -> None:

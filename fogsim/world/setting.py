@@ -9,10 +9,72 @@ from filters.models.motion import BagMotion
 from filters.models.shapes import BagPrior, BarrierPrior
 from fogsim.errors import UserError, are_numbers, expect_positive
 
+STRONGEST_TEXTURE = 3.0  # beyond it a lattice holds too few patches that matter to keep the mean
+
+
+@dataclass(frozen=True)
+class Bank:
+    """A denser slab of fog across the road; it drifts with the wind. A bank of no length is none.
+
+    Parameters
+    ----------
+    x : (float, float)
+        Where it begins and ends at the start, m ahead.
+    visibility : float
+        Within it, m, where that about it is `Fog.visibility`; the truth is off the report by one factor in both.
+    edge : float
+        Over which its visibility goes over into that about it, m, centred on each end.
+    """
+
+    x: tuple[float, float] = (0.0, 0.0)
+    visibility: float = 10.0
+    edge: float = 5.0
+
+    def __post_init__(self) -> None:
+        if are_numbers(*self.x) and not -math.inf < self.x[0] <= self.x[1] < math.inf:
+            raise UserError(f"fog.bank.x is {self.x} m, expected two finite numbers, the smaller first")
+        expect_positive(**{"fog.bank.visibility": self.visibility, "fog.bank.edge": self.edge})
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Fog that ends at a height, m above the road, over `edge` m; a height of 0 is fog without a top."""
+
+    height: float = 0.0
+    edge: float = 1.0
+
+    def __post_init__(self) -> None:
+        if are_numbers(self.height) and not 0.0 <= self.height < math.inf:
+            raise UserError(f"fog.layer.height is {self.height} m, expected >= 0 and finite; 0 is fog without a top")
+        expect_positive(**{"fog.layer.edge": self.edge})
+
+
+@dataclass(frozen=True)
+class Texture:
+    """Patches: a lognormal factor of mean 1 on the extinction, correlated over the ground; strength 0 is none.
+
+    Parameters
+    ----------
+    strength : float
+        Standard deviation of the factor's log.
+    length : float
+        Over which the log's correlation falls to exp(-1/2), m.
+    """
+
+    strength: float = 0.0
+    length: float = 10.0
+
+    def __post_init__(self) -> None:
+        if are_numbers(self.strength) and not 0.0 <= self.strength <= STRONGEST_TEXTURE:
+            raise UserError(
+                f"fog.texture.strength is {self.strength}, expected 0 to {STRONGEST_TEXTURE:g}; 0 is even fog"
+            )
+        expect_positive(**{"fog.texture.length": self.length})
+
 
 @dataclass(frozen=True)
 class Fog:
-    """Homogeneous fog. The truth is drawn lognormal about the weather report, which the filters are told.
+    """Even fog, or with a bank, a top and patches. The truth is drawn lognormal about the report the filters are told.
 
     Parameters
     ----------
@@ -20,16 +82,24 @@ class Fog:
         The report: median meteorological optical range, m.
     spread : float
         Log-standard deviation of the truth about it; 0 makes the report exact.
+    wind : (float, float)
+        Velocity at which banks and patches drift, m/s ahead and to the left.
     """
 
     visibility: float = 25.0
     spread: float = 0.3
+    bank: Bank = field(default_factory=Bank)
+    layer: Layer = field(default_factory=Layer)
+    texture: Texture = field(default_factory=Texture)
+    wind: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         if not 0.0 < self.visibility < math.inf:
             raise UserError(f"fog.visibility is {self.visibility} m, expected > 0 and finite; clear air is about 10000")
         if not 0.0 <= self.spread < math.inf:
             raise UserError(f"fog.spread is {self.spread}, expected >= 0 and finite")
+        if are_numbers(*self.wind) and not all(map(math.isfinite, self.wind)):
+            raise UserError(f"fog.wind is {self.wind} m/s, expected two finite numbers")
 
 
 @dataclass(frozen=True)

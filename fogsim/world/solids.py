@@ -24,6 +24,8 @@ def boxes(rows: list[tuple[float, ...]]) -> Solids:
         hy=0.5 * width,
         hz=0.5 * height,
         yaw=np.zeros(n),
+        pitch=np.zeros(n),
+        roll=np.zeros(n),
         reflectance=reflectance,
         fill=np.ones(n),
         roughness=np.full(n, BACKGROUND_ROUGHNESS),

@@ -13,11 +13,12 @@ Surfels: Pfister et al. 2000 (SIGGRAPH), without blending.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import asin, atan2, cos, inf, pi, sin, sqrt
+from math import asin, atan2, cos, inf, pi, sqrt
 
 import numpy as np
 
 from filters.jit import jit
+from filters.models.attitude import directions, rotation, turn_back
 from filters.spec import Array, Pose, Surfaces
 from fogsim.errors import UserError
 from fogsim.world.road_fit import fit_road, level_rotation
@@ -132,14 +133,14 @@ def street_surfaces(street: StreetMap, pose: Pose, elevation: Array, azimuth: Ar
     street : StreetMap
         The sweep, stood on its road.
     pose : Pose
-        Of the lidar: x, y, height above the road, yaw.
+        Of the lidar; its height is above the road.
     elevation, azimuth : (rings,), (columns,)
         Beam directions about the lidar, rad, each ascending.
 
     Returns
     -------
     Surfaces
-        Arrays (rings, columns); range inf where there is nothing. The cosine is sin(-elevation) where a beam meets
+        Arrays (rings, columns); range inf where there is nothing. The cosine is how steeply a beam falls where it meets
         the road or a disc that lies flat, and 1 elsewhere: what faces the beam has it in its intensity.
 
     Raises
@@ -149,10 +150,17 @@ def street_surfaces(street: StreetMap, pose: Pose, elevation: Array, azimuth: Ar
     """
     if (np.diff(elevation) <= 0.0).any() or (np.diff(azimuth) <= 0.0).any():
         raise ValueError("found beam directions out of order, expected ascending elevation and azimuth: sort them")
-    seen = splat(street.points, street.sampled_at, street.reflectance, *pose, elevation, azimuth)
+    rise = rises(pose, elevation, azimuth)
+    seen = splat(street.points, street.sampled_at, street.reflectance, pose, elevation, azimuth, rise)
     bridge(seen, azimuth)
-    lay_road(seen, pose.z, elevation)
+    lay_road(seen, pose.z, rise)
     return seen
+
+
+def rises(pose: Pose, elevation: Array, azimuth: Array) -> Array:
+    """How far each beam (rings, columns) climbs in the world per metre: its own sine of elevation if nothing tilts."""
+    down = np.array(rotation(pose.yaw, pose.pitch, pose.roll)[2])
+    return directions(elevation[:, None], azimuth) @ down
 
 
 @jit
@@ -160,23 +168,21 @@ def splat(
     points: np.ndarray,
     sampled_at: np.ndarray,
     reflectance: np.ndarray,
-    x: float,
-    y: float,
-    z: float,
-    yaw: float,
+    pose: Pose,
     elevation: np.ndarray,
     azimuth: np.ndarray,
+    rise: np.ndarray,
 ) -> Surfaces:
     """Range, cosine and reflectance (rings, columns) of the nearest disc over each beam; inf, 1, asphalt without."""
     rings, columns = elevation.size, azimuth.size
     distance, cosine = np.full((rings, columns), inf), np.ones((rings, columns))
     colour = np.full((rings, columns), ASPHALT)
-    c, s = cos(yaw), sin(yaw)
+    axes = rotation(pose.yaw, pose.pitch, pose.roll)
     widest = max(abs(azimuth[0]), abs(azimuth[-1])) + LARGEST * HALF_COLUMN * 2.0
     behind = cos(widest) if widest < pi else -1.0
     for i in range(points.shape[0]):
-        dx, dy, dz = points[i, 0] - x, points[i, 1] - y, points[i, 2] - z
-        along, across = c * dx + s * dy, c * dy - s * dx
+        drop = points[i, 2] - pose.z
+        along, across, dz = turn_back(axes, points[i, 0] - pose.x, points[i, 1] - pose.y, drop)
         level = sqrt(along * along + across * across)
         if along < behind * level or level < NEAREST:
             continue
@@ -191,12 +197,12 @@ def splat(
         for j in range(first, rings):
             if elevation[j] > up + half:
                 break
-            meets, incidence = r, 1.0
-            if abs(points[i, 2]) <= FLAT and elevation[j] < 0.0 and dz < 0.0:
-                meets, incidence = dz / sin(elevation[j]), -sin(elevation[j])
             for k in range(start, columns):
                 if azimuth[k] > bearing + half_column:
                     break
+                meets, incidence = r, 1.0
+                if abs(points[i, 2]) <= FLAT and rise[j, k] < 0.0 and drop < 0.0:
+                    meets, incidence = drop / rise[j, k], -rise[j, k]
                 if meets < distance[j, k]:
                     distance[j, k], cosine[j, k], colour[j, k] = meets, incidence, reflectance[i]
     return Surfaces(distance, cosine, colour)
@@ -221,15 +227,11 @@ def bridge(seen: Surfaces, azimuth: np.ndarray) -> None:
             left = k
 
 
-@jit
-def lay_road(seen: Surfaces, z: float, elevation: np.ndarray) -> None:
-    """Let no beam pass the road's plane, in place: range at most z / sin(-elevation), cosine sin(-elevation) there."""
-    for j in range(elevation.size):
-        road = -z / sin(elevation[j]) if elevation[j] < 0.0 else inf
-        if road <= ROAD_REACH:
-            for k in range(seen.range.shape[1]):
-                if seen.range[j, k] >= road:
-                    seen.range[j, k], seen.cosine[j, k] = road, -sin(elevation[j])
+def lay_road(seen: Surfaces, z: float, rise: Array) -> None:
+    """Let no beam pass the road's plane, in place: range at most z / -rise, cosine -rise there."""
+    road = np.divide(-z, rise, out=np.full(rise.shape, inf), where=rise < 0.0)
+    lies = (road <= ROAD_REACH) & (seen.range >= road)
+    seen.range[lies], seen.cosine[lies] = road[lies], -rise[lies]
 
 
 def clear_corridor(street: StreetMap, x0: float, x1: float, y0: float, y1: float) -> int:

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from filters.models.fog import CLEAREST
 from filters.models.shapes import Solids
 from filters.spec import BAG, BARRIER, CLASSES
 from filters.streams import stream
 from fogsim.world import ego as car
+from fogsim.world.fog import Field, draw_field, extinction_at
 from fogsim.world.setting import Hazard, Setting
 from fogsim.world.solids import join
 
@@ -30,12 +32,13 @@ class Thing(NamedTuple):
 
 
 class World(NamedTuple):
-    """The truth at one time."""
+    """The truth at one time; `visibility` is that of the fog at large, m, `field` the fog as it is drawn."""
 
     time: float
     ego: car.EgoState
     things: tuple[Thing, ...]
     visibility: float
+    field: Field
 
 
 def start(setting: Setting, seed: int) -> World:
@@ -44,7 +47,7 @@ def start(setting: Setting, seed: int) -> World:
     visibility = setting.fog.visibility * float(np.exp(setting.fog.spread * rng.standard_normal()))
     ego = car.start(setting.ego, rng)
     things = tuple(draw_thing(setting, h, stream(seed, "hazard", i)) for i, h in enumerate(setting.hazards))
-    return World(0.0, ego, things, visibility)
+    return World(0.0, ego, things, visibility, draw_field(setting.fog, visibility, stream(seed, "fog")))
 
 
 def draw_thing(setting: Setting, hazard: Hazard, rng: np.random.Generator) -> Thing:
@@ -75,6 +78,11 @@ def move(thing: Thing, setting: Setting, rng: np.random.Generator) -> Thing:
         thing.position[None], thing.velocity[None], thing.gust, setting.dt, rng
     )
     return thing._replace(position=position[0], velocity=velocity[0], gust=gust)
+
+
+def visibility_at(world: World, x: float, y: float, z: float) -> float:
+    """Local visibility, m: ln 20 over the extinction at a place, finite in a layer's clear air too."""
+    return float(np.log(20.0) / max(extinction_at(world.field, x, y, z, world.time), CLEAREST))
 
 
 def solids_of(world: World, setting: Setting) -> Solids:

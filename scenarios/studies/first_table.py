@@ -8,50 +8,30 @@ fixed range in reported visibilities of 20, 40 and 80 m, and a histogram of what
 at the decision point. Logs that are there already are not driven again.
 """
 
-import argparse
-import json
-import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from study import Job, arguments_of, drive_all, in_turns
+
+from fogsim.scenario import Driver, Scenario
 
 POLICIES = ("most_likely_label", "bayes")
 VISIBILITIES = (20.0, 40.0, 80.0)
 BINS = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
 
 
-def drive(job: tuple[int, str, float, Path]) -> None:
-    """Drive one encounter into its log, unless a finished one is there."""
-    from fogsim.log import Recorder, Replay
-    from fogsim.runner import belief_names, dims_of, run
-    from fogsim.scenario import Driver, Scenario
-
-    seed, policy, visibility, path = job
-    scenario = Scenario()
-    hazard = replace(scenario.hazards[0], kind=("bag", "barrier")[seed % 2])
-    fog = replace(scenario.fog, visibility=visibility or scenario.fog.visibility)
-    scenario = replace(scenario, hazards=(hazard,), fog=fog, driver=Driver(policy=policy))
-    if path.exists():
-        with Replay(path) as there:
-            if there.scenario != json.loads(scenario.json):
-                raise SystemExit(f"{path} is of another scenario than today's: name another --out")
-        return
-    path.with_name(path.name + ".part").unlink(missing_ok=True)  # of a study that was interrupted
-    header = {"seed": seed, "scenario": scenario.json, "beliefs": list(belief_names(scenario))}
-    with Recorder(path, dims_of(scenario), header, "beliefs") as recorder:
-        for frame in run(scenario, seed):
-            recorder.append(frame)
-        recorder.complete, recorder.ended_because = True, "the encounter ended"
-
-
-def jobs_of(seeds: int, out: Path) -> list[tuple[int, str, float, Path]]:
+def jobs_of(seeds: int, out: Path) -> list[Job]:
     """Every encounter of the study: both drivers, then an open-loop car in each visibility."""
-    both = [(s, p, 0.0, out / p / f"{s:04d}.h5") for s in range(seeds) for p in POLICIES]
-    fogs = [(s, "open_loop", v, out / f"{v:.0f}m" / f"{s:04d}.h5") for s in range(seeds // 2) for v in VISIBILITIES]
-    return both + fogs
+    plain, work = Scenario(), []
+    for seed in range(seeds):
+        for policy in POLICIES:
+            scenario = in_turns(replace(plain, driver=Driver(policy=policy)), seed)
+            work.append(Job(scenario, seed, out / policy / f"{seed:04d}.h5"))
+    for seed in range(seeds // 2):
+        for v in VISIBILITIES:
+            scenario = replace(plain, fog=replace(plain.fog, visibility=v), driver=Driver(policy="open_loop"))
+            work.append(Job(in_turns(scenario, seed), seed, out / f"{v:.0f}m" / f"{seed:04d}.h5"))
+    return work
 
 
 def report(out: Path) -> None:
@@ -106,21 +86,7 @@ def before_first_echo(folder: Path) -> str:
     return f"P(barrier) before the first echo from the object: {spans}; all finite: {finite}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--out", type=Path, default=Path("replays/first_table"))
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    arguments = parser.parse_args()
-    work = jobs_of(arguments.seeds, arguments.out)
-    for folder in {path.parent for *_, path in work}:
-        folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
-        for k, _ in enumerate(pool.map(drive, work, chunksize=4), 1):
-            if k % 20 == 0:
-                print(f"{k} of {len(work)} encounters", flush=True)
-    report(arguments.out)
-
-
 if __name__ == "__main__":
-    main()
+    given = arguments_of(__doc__, 200, "replays/first_table")
+    drive_all(jobs_of(given.seeds, given.out), given.jobs)
+    report(given.out)

@@ -106,11 +106,11 @@ def log_density(
 def meet(solids: Solids, window: Window) -> tuple[np.ndarray, np.ndarray]:
     """Range and cosine (n, rings, columns) of every beam on every solid, all of one kind; inf where it misses."""
     level, up = np.cos(window.elevation)[:, None], np.sin(window.elevation)[:, None]
-    heading = window.azimuth + window.yaw
+    heading = window.azimuth + window.pose.yaw
     ray = level * np.cos(heading), level * np.sin(heading), np.broadcast_to(up, window.scanned.shape)
     origin = [
         o - s[:, None, None]
-        for o, s in zip((window.x, window.y, window.z), (solids.x, solids.y, solids.z), strict=True)
+        for o, s in zip(window.pose[:3], (solids.x, solids.y, solids.z), strict=True)
     ]
     if solids.kind[0] == BOX:
         return meet_box(solids, origin, ray)
