@@ -3,7 +3,8 @@
 No fast-math: the kernels rely on inf.
 
 Numba renews a cached kernel when its own file changes, not when a kernel it calls does: after an update
-a filter would silently score with the old model. So the cache's folder is named by the sources of all models.
+a filter would silently score with the old model. So the cache's folder is named by the sources of all models and of
+the kernel's own folder.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,13 @@ HERE = Path(__file__).parent
 config: Any = numba_config
 
 
-def cache_folder() -> Path:
-    """Beside the code where that is writable, else in the user's cache; keyed by the models' sources."""
-    sources = b"".join(p.read_bytes() for p in sorted((HERE / "models").glob("*.py")))
+@lru_cache
+def cache_folder(kernels: Path = HERE / "models") -> Path:
+    """Beside the code where that is writable, else in the user's cache; keyed by the sources kernels there call."""
+    sources = b"".join(p.read_bytes() for folder in (HERE / "models", kernels) for p in sorted(folder.glob("*.py")))
     beside = os.access(HERE, os.W_OK)
     root = HERE / "__pycache__" if beside else Path.home() / ".cache" / "fogsim"
     return root / f"kernels-{hashlib.sha256(sources).hexdigest()[:12]}"
-
-
-FOLDER = cache_folder()
 
 
 def compiled(**flags: bool) -> Callable[[Callable[..., Any]], Any]:
@@ -37,7 +37,7 @@ def compiled(**flags: bool) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         before = config.CACHE_DIR
-        config.CACHE_DIR = before or str(FOLDER)
+        config.CACHE_DIR = before or str(cache_folder(Path(function.__code__.co_filename).parent))
         try:
             return njit(cache=True, error_model="numpy", **flags)(function)
         finally:

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from filters.belief import log_sum_exp
@@ -66,7 +66,7 @@ class Standing:
         return self.shape(klass).solids(self.prior.position.mean + u[:, :2] @ root.T, u[:, 2:-1])
 
     def guess(self, klass: int) -> Proposal:
-        """Half the prior, half at the echoes that the background does not explain: a sharp L may hide from the prior."""
+        """Half the prior, half at echoes that the background does not explain: a sharp L hides from the prior."""
         inverse = np.linalg.inv(np.linalg.cholesky(self.prior.position.covariance))
         echoes = np.concatenate([unexplained(window) for window in self.windows])
         places = (echoes - self.prior.position.mean) @ inverse.T
@@ -158,7 +158,7 @@ class Posterior(NamedTuple):
         """Effective sample size of all draws together."""
         return ess(np.concatenate(self.log_weights))
 
-    def resample(self, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    def resample(self, n: int, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Class and index within its draws (n,), of n independent draws."""
         weights = np.exp(np.concatenate(self.log_weights))
         chosen = rng.choice(len(weights), n, p=weights / weights.sum())

@@ -66,9 +66,9 @@ def display() -> Finding:
 
 def numba_cache() -> Finding:
     """Whether compiled kernels can be kept, so that only the first run compiles."""
-    from filters.jit import FOLDER
+    from filters.jit import cache_folder
 
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or FOLDER)
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_folder())
     folder = next(f for f in (folder, *folder.parents) if f.exists())
     if os.access(folder, os.W_OK):
         return Finding(f"kept in {folder}", True)

@@ -1,13 +1,17 @@
-"""A barrier on the verge: however sure the beliefs become of it, it is not in the way and must not brake the car.
+"""A Jersey barrier on the verge: however sure the beliefs are of it, it is not in the way and must not brake the car.
 
 fogsim run scenarios/verge_barrier.py
 """
 
 import sys
 
-from fogsim.scenario import Hazard, Scenario
+from fogsim.scenario import BarrierPrior, Hazard, Scenario
 
-SCENARIO = Scenario(name="verge_barrier", hazards=(Hazard(kind="barrier", x=26.0, y=-4.5, y_spread=0.3),))
+SCENARIO = Scenario(
+    name="verge_barrier",
+    hazards=(Hazard(kind="barrier", x=26.0, y=-4.5, y_spread=0.3),),
+    barrier=BarrierPrior(profile="jersey"),
+)
 
 if __name__ == "__main__":
     from fogsim.cli import main

@@ -101,7 +101,7 @@ def uneven_fog(
     """Extinctions of the cells between edges, told from even fog of extinction `alpha` whose S in each is `peaks`.
 
     w_j = alpha_j/alpha exp(-2 (tau(c_j) - alpha c_j)); P_soft = A alpha/ratio max_j w_j S_j, linear within the last
-    cell; g(r) ∝ alpha_j LogNormal(r), the median of even fog moved as the brightest cell is.
+    cell; g is even within a cell, its mass alpha_j LogNormal's, whose median is even fog's moved as the brightest cell.
     """
     tau = np.concatenate([[0.0], np.cumsum(alphas * np.diff(edges))])
     centres = 0.5 * (edges[1:] + edges[:-1])
@@ -116,16 +116,17 @@ def uneven_fog(
         return np.where(r > edges[-1], tau[-1] + alphas[-1] * (r - edges[-1]), np.interp(r, edges, tau))
 
     def cdf(r):
-        j = np.clip(np.searchsorted(edges, r, side="right") - 1, 0, len(alphas) - 1)
-        return np.where(r > optics.overlap[0], mass[j] + alphas[j] * (law.cdf(r) - law.cdf(clipped[j])), 0.0)
+        return np.interp(r, clipped, mass)
 
     def pdf(r):
         j = np.clip(np.searchsorted(edges, r, side="right") - 1, 0, len(alphas) - 1)
-        return alphas[j] * law.pdf(r)
+        return np.where(
+            (r > clipped[0]) & (r < edges[-1]), np.diff(mass)[j] / np.maximum(np.diff(clipped)[j], 1e-9), 0.0
+        )
 
     def ppf(u):
-        grid = np.geomspace(optics.overlap[0], 1e4, 40_001)
-        return np.interp(u, cdf(grid), grid)
+        first = np.searchsorted(mass, 0.0, side="right") - 1
+        return np.interp(u, mass[first:], clipped[first:])
 
     def soft(stop):
         return optics.gain * alpha / optics.lidar_ratio * np.interp(stop - 0.5 * C * optics.pulse, edges, brightest)

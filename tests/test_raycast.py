@@ -56,8 +56,7 @@ def brute(solids, pose, elevation, azimuth, depth, ground):
             if ground and rise < 0.0:
                 distance[r, c, 0], cosine[r, c, 0], index[r, c, 0] = -pose.z / rise, -rise, GROUND
             for i in range(solids.x.size):
-                origin, axes = standing(solids, i, pose, view)
-                hit, incidence = meet(solids, i, origin, axes, x, y, z)
+                hit, incidence = meet(standing(solids, i, pose, view), x, y, z)
                 for k in range(depth):
                     if hit < distance[r, c, k]:
                         held = distance[r, c, k], cosine[r, c, k], index[r, c, k]

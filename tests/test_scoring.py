@@ -133,8 +133,17 @@ def frame(**given) -> Frame:
         "log_probs": np.full((2, 2, 2), np.log(0.5)),
     }
     values |= given
-    dtypes = {c.name: c.dtype for c in schema()}
-    return Frame(**{name: np.asarray(value, dtypes[name]) for name, value in values.items()})
+    return Frame(**{c.name: in_slots(c, values[c.name]) for c in schema()})
+
+
+def in_slots(column, value) -> np.ndarray:
+    """The value in the column's dtype, with empty slots behind the candidates that it has."""
+    value = np.asarray(value, column.dtype)
+    if "track" not in column.dims:
+        return value
+    room = [(0, full - found) for full, found in zip(column.shape(DIMS), value.shape, strict=True)]
+    empty = np.nan if column.dtype.kind == "f" else -1 if column.name in ("track_id", "truth_class") else 0
+    return np.pad(value, room, constant_values=empty)
 
 
 def approach(p=0.8, actions=(PROCEED, SLOW, BRAKE), shadow=((BRAKE, BRAKE), (SLOW, PROCEED)), **given) -> list[Frame]:

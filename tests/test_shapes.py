@@ -36,7 +36,7 @@ def met(kind, half, attitude, origin, direction):
     """What a ray from `origin` off the centre along a direction of the world meets."""
     pose = Pose(*(origin + CENTRE), 0.0)
     one = solid(kind, half, attitude)
-    return meet(one, 0, *standing(one, 0, pose, rotation(0.0, 0.0, 0.0)), *direction)
+    return meet(standing(one, 0, pose, rotation(0.0, 0.0, 0.0)), *direction)
 
 
 def level(kind, half, p):

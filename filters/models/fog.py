@@ -6,9 +6,9 @@ tau(R) = ∫ alpha ds. It is told from even fog of about the same thickness, a:
 
     w_j = (alpha_j / a) exp(-2 (tau(c_j) - a c_j))             how much more light cell j, about c_j, sends back
     P_soft(R) = A/ratio · a · max_{j before R} w_j S_j(a)      S_j: peak of what cell j of even fog returns
-    g(r) ∝ alpha(r) LogNormal(r)                               median: that of a, moved as the brightest cell is
+    g(r) ∝ alpha_j ∫_j LogNormal / its width in cell j         median: that of a, moved as the brightest cell is
 
-so that fog of one alpha everywhere is even fog. Within a pulse's length alpha is taken as constant.
+so that fog of one alpha everywhere is even fog, up to the cells. Within a pulse's length alpha is taken as constant.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from filters.models.normal import LOG_SQRT_2PI, cdf, log_cdf
 from filters.models.optics import CELLS, CENTRES, EDGES, POWER_LIMIT, CellTable, EchoTable, Optics, cell_table
 from filters.spec import Array
 
-BUNDLE = 4  # neighbouring columns of a scan share one ray of uneven fog
+BUNDLE = 8  # neighbouring columns of a scan share one ray of uneven fog: .84 m at 30 m where they are .2 degrees apart
 CLEAREST = 1e-6  # 1/m: there is a little haze everywhere, so that a fog echo always has a place
 WIDTHS = np.diff(EDGES)
-LOG_EDGES = np.log(np.maximum(EDGES, 1e-9))
 FIRST_CELL = np.searchsorted(EDGES, np.arange(np.ceil(EDGES[-1])), side="right") - 1  # that a whole metre lies in
+DEPTH, SOFT, MASS, DENSITY = range(4)  # rows of `UnevenFog.cells`
 NEAR_CELLS = 16  # their mean extinction is that of the even fog that uneven fog is told from
 
 
 class Fog(NamedTuple):
     """Even fog.
 
-    Alpha, its place in the table, ln median range, saturated P_soft, ln F(threshold) of it, the lognormal below R1.
+    Alpha, its place in the table, ln median range, saturated P_soft, ln F(threshold) of it, R1 as a deviate of the
+    lognormal and the mass below it.
     """
 
     alpha: float
@@ -45,26 +46,22 @@ class Fog(NamedTuple):
     location: float
     power: float
     log_missed: float
+    nearest: float
     tail: float
 
 
 class UnevenFog(NamedTuple):
     """Fog along one ray, told from even fog of extinction `alpha`.
 
-    Over the ray's cells alpha; at their edges tau, the brightest w S so far, and the masses so far of
-    alpha LogNormal and of LogNormal.
+    The rows of `cells` (4, CELLS + 1) are, at the edges of the ray's cells, tau, the brightest w S so far and the mass
+    of g so far, then g's density within a cell: one array, as numba pays for each.
     """
 
     alpha: float
-    location: float
     power: float
     log_missed: float
-    alphas: np.ndarray
-    depth: np.ndarray
-    soft: np.ndarray
-    mass: np.ndarray
-    law: np.ndarray
     delay: float
+    cells: np.ndarray
 
 
 AnyFog = Fog | UnevenFog
@@ -81,8 +78,8 @@ def fog_at(table: EchoTable, alpha: float) -> Fog:
     location = (1.0 - weight) * table.log_median[row] + weight * table.log_median[row + 1]
     soft = (1.0 - weight) * table.soft[row, -1] + weight * table.soft[row + 1, -1]
     power = min(table.gain * alpha * table.beta_per_alpha * soft, POWER_LIMIT)
-    tail = cdf((log(table.near) - location) / table.fog_spread)
-    return Fog(alpha, row, weight, location, power, log_cdf(table.threshold - power), tail)
+    nearest = (log(table.near) - location) / table.fog_spread
+    return Fog(alpha, row, weight, location, power, log_cdf(table.threshold - power), nearest, cdf(nearest))
 
 
 class FogRays(NamedTuple):
@@ -101,30 +98,30 @@ def fog_rays(optics: Optics, extinction: Array) -> FogRays:
 @jit
 def fog_along(table: EchoTable, rays: FogRays, ring: int, bundle: int) -> UnevenFog:
     """One ray's fog; its arrays live in `rays.memory` until the next ray's."""
-    alphas, memory = rays.extinction[ring, bundle], rays.memory
+    extinction, cells, memory = rays.extinction, rays.cells, rays.memory
     mean = 0.0
     for j in range(NEAR_CELLS):
-        mean += max(alphas[j], CLEAREST) / NEAR_CELLS
+        mean += max(extinction[ring, bundle, j], CLEAREST) / NEAR_CELLS
     place = (log(mean) - table.log_alpha_0) / table.log_alpha_step
     row = int(min(max(place + 0.5, 0.0), table.log_median.size - 1.0))
     alpha = exp(table.log_alpha_0 + row * table.log_alpha_step)
-    cells = rays.cells
-    depth, soft, brightest = 0.0, 0.0, 0
+    depth, soft, brightest, mass = 0.0, 0.0, 0, 0.0
     for j in range(CELLS):
-        here = max(alphas[j], CLEAREST)
+        here = max(extinction[ring, bundle, j], CLEAREST)
         through = here * WIDTHS[j]
         w = here / alpha * exp(min(2.0 * (alpha * CENTRES[j] - depth) - through, 300.0))
         depth += through
-        if w * cells.soft[row, j] > soft:
-            soft, brightest = w * cells.soft[row, j], j
-        memory[0, j], memory[1, j + 1], memory[2, j + 1] = here, depth, soft
-    law, location, mass = cells.law[row, brightest], cells.location[row, brightest], 0.0
+        light = w * cells.soft[row, j]
+        brightest = j if light > soft else brightest
+        soft = max(soft, light)
+        memory[DEPTH, j + 1], memory[SOFT, j + 1] = depth, soft
     for j in range(CELLS):
-        mass += memory[0, j] * (law[j + 1] - law[j])
-        memory[3, j + 1] = mass
+        share = cells.law[row, brightest, j + 1] - cells.law[row, brightest, j]
+        here = max(extinction[ring, bundle, j], CLEAREST) * share
+        mass += here
+        memory[MASS, j + 1], memory[DENSITY, j] = mass, here * cells.per_metre[j]
     power = min(table.gain * alpha * table.beta_per_alpha * soft, POWER_LIMIT)
-    missed = log_cdf(table.threshold - power)
-    return UnevenFog(alpha, location, power, missed, memory[0], memory[1], memory[2], memory[3], law, cells.delay)
+    return UnevenFog(alpha, power, log_cdf(table.threshold - power), cells.delay, memory)
 
 
 @inlined
@@ -148,8 +145,8 @@ def even_depth(table: EchoTable, fog: Fog, r: float) -> float:
 def uneven_depth(table: EchoTable, fog: UnevenFog, r: float) -> float:
     """∫ alpha ds over the cells."""
     j = cell_of(r)
-    slope = (fog.depth[j + 1] - fog.depth[j]) / (EDGES[j + 1] - EDGES[j])
-    return fog.depth[j] + slope * (r - EDGES[j])
+    slope = (fog.cells[DEPTH, j + 1] - fog.cells[DEPTH, j]) / (EDGES[j + 1] - EDGES[j])
+    return fog.cells[DEPTH, j] + slope * (r - EDGES[j])
 
 
 @inlined
@@ -179,7 +176,7 @@ def uneven_power(table: EchoTable, fog: UnevenFog, r: float) -> float:
         return fog.power
     j = cell_of(max(last, 0.0))
     share = (max(last, 0.0) - EDGES[j]) / (EDGES[j + 1] - EDGES[j])
-    soft = (1.0 - share) * fog.soft[j] + share * fog.soft[j + 1]
+    soft = (1.0 - share) * fog.cells[SOFT, j] + share * fog.cells[SOFT, j + 1]
     return min(table.gain * fog.alpha * table.beta_per_alpha * soft, POWER_LIMIT)
 
 
@@ -192,55 +189,49 @@ def even_law(table: EchoTable, fog: Fog, r: float) -> float:
 @inlined
 def uneven_law(table: EchoTable, fog: UnevenFog, r: float) -> float:
     """The cells before r's, and its own up to r."""
-    below = cdf((log(r) - fog.location) / table.fog_spread)
+    if r >= EDGES[-1]:
+        return fog.cells[MASS, CELLS]
     j = cell_of(r)
-    return fog.mass[j] + fog.alphas[j] * (below - fog.law[j])
+    return fog.cells[MASS, j] + fog.cells[DENSITY, j] * (r - max(EDGES[j], table.near))
 
 
 @jit
-def even_tilt(table: EchoTable, fog: Fog, r: float) -> float:
-    """ln 1."""
-    return 0.0
+def even_log_density(table: EchoTable, fog: Fog, r: float) -> float:
+    """The lognormal's."""
+    log_r = log(r)
+    z = (log_r - fog.location) / table.fog_spread
+    return -0.5 * z * z - log_r - log(table.fog_spread) - LOG_SQRT_2PI
 
 
 @jit
-def uneven_tilt(table: EchoTable, fog: UnevenFog, r: float) -> float:
-    """ln alpha of r's cell."""
-    return log(fog.alphas[cell_of(r)])
+def uneven_log_density(table: EchoTable, fog: UnevenFog, r: float) -> float:
+    """The cell's."""
+    return log(fog.cells[DENSITY, cell_of(r)]) if r < EDGES[-1] else -inf
 
 
 @inlined
 def even_sample(table: EchoTable, fog: Fog, r: float, z: float, rng: np.random.Generator) -> float:
     """By rejection from the lognormal, from its part before the stop where that is slow."""
-    low = (log(table.near) - fog.location) / table.fog_spread
-    high = (log(r) - fog.location) / table.fog_spread
     for _ in range(20):
-        if low < z < high:
-            return exp(fog.location + table.fog_spread * z)
+        drawn = exp(fog.location + table.fog_spread * z)
+        if z > fog.nearest and drawn < r:
+            return drawn
         z = rng.standard_normal()
     return sample_between(table, fog, table.near, r, rng)
 
 
 @inlined
 def uneven_sample(table: EchoTable, fog: UnevenFog, r: float, z: float, rng: np.random.Generator) -> float:
-    """The cell by its mass, then within it, where the lognormal is nearly flat in ln r, by rejection."""
+    """The cell by its mass, then evenly within it."""
     target = uneven_law(table, fog, r) * rng.random()
     j = 0
-    while j < CELLS - 1 and fog.mass[j + 1] <= target:
+    while j < CELLS - 1 and fog.cells[MASS, j + 1] <= target:
         j += 1
-    if j == CELLS - 1 or r < EDGES[j + 1] or EDGES[j] < table.near:
-        return sample_between(table, fog, max(table.near, EDGES[j]), r if j == CELLS - 1 else min(r, EDGES[j + 1]), rng)
-    low, high = LOG_EDGES[j], LOG_EDGES[j + 1]
-    top = (min(max(fog.location, low), high) - fog.location) / table.fog_spread
-    while True:
-        middle = low + (high - low) * rng.random()
-        z = (middle - fog.location) / table.fog_spread
-        if rng.random() < exp(0.5 * (top * top - z * z)):
-            return exp(middle)
+    return max(EDGES[j], table.near) + (target - fog.cells[MASS, j]) / fog.cells[DENSITY, j]
 
 
 @jit
-def sample_between(table: EchoTable, fog: AnyFog, low: float, high: float, rng: np.random.Generator) -> float:
+def sample_between(table: EchoTable, fog: Fog, low: float, high: float, rng: np.random.Generator) -> float:
     """Draw the lognormal between two ranges: ln r uniform and accepted by its density, else by bisection."""
     low, high = log(low), log(min(high, 1e4))
     top = (min(max(fog.location, low), high) - fog.location) / table.fog_spread
@@ -276,9 +267,9 @@ def fog_law(table: EchoTable, fog: AnyFog, r: float) -> float:
     return (even_law if isinstance(fog, Fog) else uneven_law)(table, fog, r)
 
 
-def log_tilt(table: EchoTable, fog: AnyFog, r: float) -> float:
-    """ln of g over the lognormal at r (m), up to g's mass."""
-    return (even_tilt if isinstance(fog, Fog) else uneven_tilt)(table, fog, r)
+def log_fog_density(table: EchoTable, fog: AnyFog, r: float) -> float:
+    """ln of the uncut g at r (m)."""
+    return (even_log_density if isinstance(fog, Fog) else uneven_log_density)(table, fog, r)
 
 
 def sample_fog_range(table: EchoTable, fog: AnyFog, r: float, z: float, rng: np.random.Generator) -> float:
@@ -310,7 +301,7 @@ by_type(fog_on, same_fog, fog_along)
 by_type(optical_depth, even_depth, uneven_depth)
 by_type(fog_power, even_power, uneven_power)
 by_type(fog_law, even_law, uneven_law)
-by_type(log_tilt, even_tilt, uneven_tilt)
+by_type(log_fog_density, even_log_density, uneven_log_density)
 by_type(sample_fog_range, even_sample, uneven_sample)
 
 
@@ -323,9 +314,5 @@ def log_fog_mass(table: EchoTable, fog: AnyFog, stop: float) -> float:
 @jit
 def log_range_fog(table: EchoTable, fog: AnyFog, r: float, stop: float, log_mass: float) -> float:
     """ln of the density of a fog echo's range."""
-    if r <= table.near or r >= stop:
-        return -inf
-    log_r = log(r)
-    z = (log_r - fog.location) / table.fog_spread
-    density = -0.5 * z * z - log_r - log(table.fog_spread) - LOG_SQRT_2PI
-    return density + log_tilt(table, fog, r) - log_mass
+    inside = table.near < r < stop
+    return log_fog_density(table, fog, r) - log_mass if inside else -inf

@@ -9,6 +9,7 @@ its half-spaces keep.
 from __future__ import annotations
 
 from math import inf, sqrt
+from typing import NamedTuple
 
 from filters.jit import jit
 from filters.models.attitude import Matrix, Vector, relative, rotation, turn, turn_back
@@ -20,36 +21,37 @@ Span = tuple[float, float, float]  # where a beam enters and leaves, and the cos
 ALL = (-inf, inf, 0.0)
 
 
-@jit
-def standing(solids: Solids, i: int, pose: Pose, view: Matrix) -> tuple[Vector, Matrix]:
-    """How a sensor at `pose`, whose rotation is `view`, stands to solid i.
+class Stance(NamedTuple):
+    """A sensor as seen from one solid: the solid's kind and half extents, the sensor's place and its beams' axes."""
 
-    Its place in the solid's axes and units, and the matrix that takes its beams there.
-    """
+    kind: float
+    half: Vector
+    origin: Vector
+    axes: Matrix
+
+
+@jit
+def standing(solids: Solids, i: int, pose: Pose, view: Matrix) -> Stance:
+    """How a sensor at `pose`, whose rotation is `view`, stands to solid i."""
     own = rotation(solids.yaw[i], solids.pitch[i], solids.roll[i])
     x, y, z = turn_back(own, pose.x - solids.x[i], pose.y - solids.y[i], pose.z - solids.z[i])
     a, b, c = relative(own, view)
     u, v, w = 1.0 / solids.hx[i], 1.0 / solids.hy[i], 1.0 / solids.hz[i]
     axes = (a[0] * u, a[1] * u, a[2] * u), (b[0] * v, b[1] * v, b[2] * v), (c[0] * w, c[1] * w, c[2] * w)
-    return (x * u, y * v, z * w), axes
+    return Stance(solids.kind[i], (solids.hx[i], solids.hy[i], solids.hz[i]), (x * u, y * v, z * w), axes)
 
 
 @jit
-def meet(solids: Solids, i: int, origin: Vector, axes: Matrix, dx: float, dy: float, dz: float) -> Meeting:
-    """A beam along the unit vector (dx, dy, dz) in the axes of a sensor `standing` so to solid i."""
-    d = turn(axes, dx, dy, dz)
-    half = (solids.hx[i], solids.hy[i], solids.hz[i])
-    if solids.kind[i] == BOX:
-        return meet_box(origin, d, half)
-    if solids.kind[i] == ELLIPSOID:
-        return meet_ellipsoid(origin, d, half)
-    return meet_other(solids.kind[i], origin, d, half)
-
-
-@jit
-def meet_other(kind: float, origin: Vector, d: Vector, half: Vector) -> Meeting:
-    """Kinds that filters seldom imagine: apart, or the compiler makes the two that they do slower."""
-    return meet_cylinder(origin, d, half) if kind == CYLINDER else meet_jersey(origin, d, half)
+def meet(to: Stance, dx: float, dy: float, dz: float) -> Meeting:
+    """A beam along the unit vector (dx, dy, dz) in the axes of a sensor standing so to a solid."""
+    d = turn(to.axes, dx, dy, dz)
+    if to.kind == BOX:
+        return meet_box(to.origin, d, to.half)
+    if to.kind == ELLIPSOID:
+        return meet_ellipsoid(to.origin, d, to.half)
+    if to.kind == CYLINDER:
+        return meet_cylinder(to.origin, d, to.half)
+    return meet_jersey(to.origin, d, to.half)
 
 
 @jit

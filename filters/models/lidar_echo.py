@@ -68,8 +68,8 @@ def hard_power(table: EchoTable, fog: AnyFog, distance: float, cosine: float, re
     if isinf(distance):
         return -1.0
     overlap = min(max((distance - table.near) / (table.far - table.near), 0.0), 1.0)
-    received = table.gain * reflectance / pi * cosine * overlap / (distance * distance)
-    return min(received * exp(-2.0 * optical_depth(table, fog, distance)), POWER_LIMIT)
+    sent = table.gain * reflectance * cosine * overlap * exp(-2.0 * optical_depth(table, fog, distance))
+    return min(sent / (pi * distance * distance), POWER_LIMIT)
 
 
 @inlined
@@ -436,34 +436,37 @@ def sample_scan(table: EchoTable, fog: Fog | FogRays, scene: Scene, rng: np.rand
             noise = 0.0
             if to_noise == 0:
                 noise, to_noise = sample_tail(table.threshold, rng), 1 + beams_until(table.log_quiet, rng)
-            if to_glitch == 0:
-                to_glitch = 1 + beams_until(table.log_sound, rng)
-                sample_glitch(table, rng, ranges[ring, c], powers[ring, c], labels[ring, c])
-            elif table.mode == STRONGEST:
+            if to_glitch > 0 and table.mode == STRONGEST:
                 r, p, i = sample_strongest(table, ray, stop, noise, z, rng)
                 if p > 0.0:
                     ranges[ring, c, 0], powers[ring, c, 0] = r, p
                     labels[ring, c, 0] = surface if i == 2 else NOISE + i
+                elif distance < table.range_max:
+                    labels[ring, c, 0] = LOST
             else:
                 slots = ranges[ring, c], powers[ring, c], labels[ring, c]
-                sample_several(table, ray, stop, noise, surface, z, rng, *slots)
+                if to_glitch > 0:
+                    sample_several(table, ray, stop, noise, surface, z, rng, *slots)
+                else:
+                    to_glitch = 1 + beams_until(table.log_sound, rng)
+                    sample_glitch(table, rng, *slots)
+                if distance < table.range_max:
+                    mark_lost(surface, *slots[1:])
             to_glitch, to_noise = to_glitch - 1, to_noise - 1
-            if distance < table.range_max:
-                mark_lost(surface, powers, labels, ring, c)
     return Echoes(ranges, powers, labels)
 
 
-@inlined
-def mark_lost(surface: int, powers: np.ndarray, labels: np.ndarray, ring: int, column: int) -> None:
+@jit
+def mark_lost(surface: int, powers: np.ndarray, labels: np.ndarray) -> None:
     """Label a beam's first free slot LOST where the stopping surface has no echo."""
     free = -1
-    for k in range(labels.shape[2] - 1, -1, -1):
-        if labels[ring, column, k] == surface:
+    for k in range(labels.size - 1, -1, -1):
+        if labels[k] == surface:
             return
-        if powers[ring, column, k] == 0.0:
+        if powers[k] == 0.0:
             free = k
     if free >= 0:
-        labels[ring, column, free] = LOST
+        labels[free] = LOST
 
 
 @jit

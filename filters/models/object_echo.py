@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import asin, atan2, ceil, exp, floor, inf, log, pi, sqrt
+from math import asin, atan2, ceil, exp, floor, hypot, inf, log, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -152,10 +152,10 @@ def object_log_ratios(
         place = (visibility - nodes[0]) / (nodes[1] - nodes[0])
         node = min(max(floor(place), 0), nodes.size - 2)
         share = min(max(place - node, 0.0), 1.0)
-        origin, axes = standing(solids, i, window.pose, view)
+        to = standing(solids, i, window.pose, view)
         x, y, z = turn_back(view, solids.x[i] - window.pose.x, solids.y[i] - window.pose.y, solids.z[i] - window.pose.z)
-        body, tall = drum(solids, i, min(abs(axes[2][2]) * solids.hz[i], 1.0))
-        away = sqrt(x * x + y * y)
+        body, tall = drum(solids, i, min(abs(to.axes[2][2]) * solids.hz[i], 1.0))
+        away = hypot(x, y)
         bearing = middle + (atan2(y, x) - middle + pi) % (2.0 * pi) - pi
         half = asin(min(body / away, 1.0)) if away > 0.0 else pi
         first = max(ceil((bearing - half - window.azimuth[0]) / step), 0)
@@ -173,7 +173,7 @@ def object_log_ratios(
             for k in range(first, last + 1):
                 if not window.scanned[r, k]:
                     continue
-                distance, cosine = meet(solids, i, origin, axes, level[r] * ahead[k], level[r] * aside[k], up[r])
+                distance, cosine = meet(to, level[r] * ahead[k], level[r] * aside[k], up[r])
                 if distance >= window.background.range[r, k]:
                     continue
                 stop = stop_at(
@@ -190,6 +190,6 @@ def object_log_ratios(
 def drum(solids: Solids, i: int, upright: float) -> tuple[float, float]:
     """Radius and half height of a drum along the sensor's axis that holds solid i; `upright` is the cosine between."""
     leaning = sqrt(1.0 - upright * upright)
-    corner = sqrt(solids.hx[i] ** 2 + solids.hy[i] ** 2)
+    corner = hypot(solids.hx[i], solids.hy[i])
     across = max(solids.hx[i], solids.hy[i]) if solids.kind[i] == ELLIPSOID else corner
     return across + leaning * solids.hz[i], upright * solids.hz[i] + leaning * corner

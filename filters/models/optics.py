@@ -173,14 +173,14 @@ def echo_table(optics: Optics) -> EchoTable:
 class CellTable(NamedTuple):
     """What uneven fog is told from, over ln alpha and a ray's cells; apart from `EchoTable`, which kernels copy.
 
-    soft (alphas, CELLS): the peak of what a cell returns. location (alphas, CELLS): ln median of the fog echo's range
-    where this cell is the brightest; law (alphas, CELLS, CELLS + 1): its lognormal distribution at the cells' edges,
-    those before R1 taken as R1. delay: c tau/2, m.
+    soft (alphas, CELLS): the peak of what a cell returns. law (alphas, CELLS, CELLS + 1): lognormal distribution of the
+    fog echo's range, where this cell is the brightest, at the cells' edges; those before R1 are taken as R1.
+    per_metre: one over a cell's width beyond R1, 0 before it, 1/m. delay: c tau/2, m.
     """
 
     soft: Array
-    location: Array
     law: Array
+    per_metre: Array
     delay: float
 
 
@@ -196,5 +196,8 @@ def cell_table(optics: Optics) -> CellTable:
         soft.append(0.5 * SPEED_OF_LIGHT * np.maximum(within, np.maximum(edge[:-1], edge[1:])))
     peak = np.log(CENTRES[np.argmax(soft, axis=1)])
     location = echo_table(optics).log_median[:, None] + np.log(CENTRES) - peak[:, None]
-    log_edges = np.log(np.maximum(EDGES, optics.overlap[0]))
-    return CellTable(np.array(soft), location, ndtr((log_edges - location[..., None]) / optics.fog_spread), delay)
+    beyond = np.maximum(EDGES, optics.overlap[0])
+    width = np.diff(beyond)
+    per_metre = np.divide(1.0, width, out=np.zeros(CELLS), where=width > 0.0)
+    law = ndtr((np.log(beyond) - location[..., None]) / optics.fog_spread)
+    return CellTable(np.array(soft), law, per_metre, delay)

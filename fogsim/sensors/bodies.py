@@ -54,9 +54,8 @@ def bodies_of(solids: Solids, pose: Pose) -> Bodies:
     )
     view = rotation(pose.yaw, pose.pitch, pose.roll)
     for i in range(n):
-        o, axes = standing(solids, i, pose, view)
-        half = (solids.hx[i], solids.hy[i], solids.hz[i])
-        kind, part = solids.kind[i], 2 * i
+        kind, half, o, axes = standing(solids, i, pose, view)
+        part = 2 * i
         if kind == ELLIPSOID:
             quadric(bodies, part, o, axes, half)
         elif kind == CYLINDER:

@@ -24,6 +24,8 @@ from fogsim.world.solids import ASPHALT
 DEPTH = 3  # things kept per beam: as many bags can let one through
 ROAD = 0.05  # m: what the map has no higher than this is the ground
 
+STEPS_PER_METRE, LEVELS_PER_NOISE = 1.0 / RANGE_UNIT, 1.0 / POWER_UNIT
+
 # A scan's arrays are some 10 MB. glibc would give them back to the system and fetch them anew for every scan, in page
 # faults that take as long as the echoes; it keeps as much as twice the largest block it has seen freed, up to this one.
 np.empty(31 << 20, np.uint8)
@@ -180,18 +182,12 @@ def on_road(distance: np.ndarray, pose: Pose, elevation: np.ndarray, azimuth: np
 def quantise(ranges: np.ndarray, powers: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Round to 5 mm and 1/64 before anyone reads it, so that a log is lossless: uint16, uint16, uint8."""
     shape = ranges.shape
-    steps, levels, kinds = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16), np.empty(shape, np.uint8)
-    for r in range(shape[0]):
-        for c in range(shape[1]):
-            for e in range(shape[2]):
-                kinds[r, c, e] = labels[r, c, e]
-                if powers[r, c, e] > 0.0:
-                    steps[r, c, e] = whole(ranges[r, c, e] / RANGE_UNIT)
-                    levels[r, c, e] = whole(powers[r, c, e] / POWER_UNIT)
+    steps, levels, kinds = np.empty(shape, np.uint16), np.empty(shape, np.uint16), np.empty(shape, np.uint8)
+    r, p, label = ranges.ravel(), powers.ravel(), labels.ravel()
+    a, b, kind = steps.ravel(), levels.ravel(), kinds.ravel()
+    for i in range(r.size):  # flat and without branches: a vector loop
+        heard = 1.0 if p[i] > 0.0 else 0.0
+        a[i] = int(heard * min(max(r[i] * STEPS_PER_METRE + 0.5, 1.0), 65535.0))
+        b[i] = int(heard * min(max(p[i] * LEVELS_PER_NOISE + 0.5, 1.0), 65535.0))
+        kind[i] = label[i]
     return steps, levels, kinds
-
-
-@jit
-def whole(x: float) -> int:
-    """Nearest of 1 to 65535."""
-    return int(min(max(x + 0.5, 1.0), 65535.0))

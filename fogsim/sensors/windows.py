@@ -130,7 +130,7 @@ def ahead_of(corners: np.ndarray, x: float, y: float) -> tuple[float, float, flo
 @jit
 def nearness_of(solids: Solids, i: int, pose: Pose, view: Matrix) -> float:
     """Inverse of the distance from the sensor to solid i's box."""
-    o = standing(solids, i, pose, view)[0]
+    o = standing(solids, i, pose, view).origin
     x = max(abs(o[0]) - 1.0, 0.0) * solids.hx[i]
     y = max(abs(o[1]) - 1.0, 0.0) * solids.hy[i]
     z = max(abs(o[2]) - 1.0, 0.0) * solids.hz[i]

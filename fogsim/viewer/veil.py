@@ -11,7 +11,7 @@ from fogsim.viewer.view import View
 STEP = 0.25  # m, of the integral along the road
 
 
-def hidden(frame: Frame, view: View, x: Array, y: Array) -> Array:
+def hidden(frame: Frame, view: View, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """1 - exp(-∫ alpha ds) from ego to places at x (n,) and y (m,), m in the world: (n, m).
 
     alpha = alpha_0 (1 + (visibility / bank's - 1) w(x)), w 1 within the bank: so along a straight line the integral is

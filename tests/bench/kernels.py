@@ -14,10 +14,12 @@ import numpy_peers
 from frame_time import stay_on_one_core
 
 from filters.models import lidar_echo, object_echo
+from filters.models.fog import fog_at
 from filters.models.optics import echo_table
+from filters.models.shapes import Hits, Solids
 from filters.models.visibility import update_visibility, visibility_prior
 from filters.particle import ParticleFilter
-from filters.spec import BAG, BARRIER, CLASSES, Pose, Scan
+from filters.spec import BAG, BARRIER, CLASSES, Pose, Scan, Surfaces
 from filters.streams import stream
 from fogsim import runner
 from fogsim.background import background_of
@@ -42,34 +44,27 @@ def best_times(ours: Callable[[], object], peer: Callable[[], object]) -> tuple[
     return min(seconds[0][1:]), min(seconds[1][1:])
 
 
-def beams_of(rng: np.random.Generator) -> lidar_echo.BeamSurfaces:
-    """Beams with two surfaces each, the nearer one porous."""
-    shape = (BEAMS, 2)
-    near_to_far = np.sort(rng.uniform(3.0, 60.0, shape), axis=1)
-    fill = np.stack([rng.uniform(0.6, 0.98, BEAMS), np.ones(BEAMS)], axis=1)
-    return lidar_echo.BeamSurfaces(
-        near_to_far,
-        rng.uniform(0.1, 1.0, shape),
-        rng.uniform(0.1, 0.6, shape),
-        fill,
-        np.full(shape, 0.03),
-        np.full(shape, 0.15),
-        np.tile(np.arange(2), (BEAMS, 1)),
-    )
+def scene_of(rng: np.random.Generator) -> lidar_echo.Scene:
+    """Beams that meet a porous thing before a wall."""
+    shape = (1, BEAMS, 1)
+    things = Hits(rng.uniform(3.0, 30.0, shape), rng.uniform(0.1, 1.0, shape), np.zeros(shape, np.int64))
+    solids = Solids(**{f: np.array([{"fill": 0.8, "reflectance": 0.3}.get(f, 0.1)]) for f in Solids._fields})
+    behind = Surfaces(*(rng.uniform(low, high, shape[:2]) for low, high in ((20.0, 60.0), (0.1, 1.0), (0.1, 0.6))))
+    return lidar_echo.Scene(things, solids, behind, np.zeros(shape[:2], bool))
 
 
 def sampling() -> None:
     """Beams per second of `sample_scan`."""
-    surfaces, alpha = beams_of(stream(0, "beams")), float(np.log(20.0) / 25.0)
-    rngs = stream(0, "ours"), stream(0, "peer")
-    drawn = [lidar_echo.sample_scan(TABLE, alpha, surfaces, rngs[0])[2].ravel() for _ in range(20)]
-    peers = [numpy_peers.sample_scan(TABLE, alpha, surfaces, rngs[1])[2] for _ in range(20)]
-    counts = np.array([np.bincount(np.concatenate(labels), minlength=5) for labels in (drawn, peers)])
+    scene, alpha = scene_of(stream(0, "beams")), float(np.log(20.0) / 25.0)
+    fog, rngs = fog_at(TABLE, alpha), (stream(0, "ours"), stream(0, "peer"))
+    drawn = [lidar_echo.sample_scan(TABLE, fog, scene, rngs[0]).label.ravel() for _ in range(20)]
+    peers = [numpy_peers.sample_scan(TABLE, alpha, scene, rngs[1])[2] for _ in range(20)]
+    counts = np.array([np.bincount(np.concatenate(labels), minlength=8) for labels in (drawn, peers)])
     apart = np.abs(counts[0] - counts[1]) / np.sqrt(counts.sum(axis=0) + 1.0)
     assert (apart < 5.0).all(), f"not the same law: {counts}"
     ours, peer = best_times(
-        lambda: lidar_echo.sample_scan(TABLE, alpha, surfaces, rngs[0]),
-        lambda: numpy_peers.sample_scan(TABLE, alpha, surfaces, rngs[1]),
+        lambda: lidar_echo.sample_scan(TABLE, fog, scene, rngs[0]),
+        lambda: numpy_peers.sample_scan(TABLE, alpha, scene, rngs[1]),
     )
     show("sample_scan, M beams/s", BEAMS / 1e6, ours, peer)
 
@@ -78,7 +73,7 @@ def scan_of(scenario: Scenario, seed: int) -> Scan:
     """The first scan of a run."""
     start = world.start(scenario, seed)
     pose = ego.front(scenario.ego, start.ego)
-    estimate = Pose(pose[0], pose[1], scenario.lidar.height, pose[2])
+    estimate = Pose(float(pose[0]), float(pose[1]), 0.0, float(pose[2]))
     background = background_of(scenario)
     returns = sweep(start, pose, scenario, background, stream(seed, "lidar"))
     return runner.scan_of(returns, estimate, scenario, background)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import log_ndtr, ndtr, ndtri
 
-from filters.models.lidar_echo import FOG, NOISE, SURFACE, BeamSurfaces
+from filters.models.lidar_echo import FOG, GROUND, LOST, NOISE, NOTHING, STRUCTURE, THING, Scene
 from filters.models.object_echo import Window
 from filters.models.optics import POWER_CEILING, POWER_LIMIT, EchoTable
-from filters.models.shapes import BOX, Solids
+from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE, BOX, Solids
 
 LOG_SQRT_2PI = 0.5 * np.log(2.0 * np.pi)
 
@@ -37,34 +37,46 @@ def hard_power(
 
 
 def sample_scan(
-    table: EchoTable, alpha: float, surfaces: BeamSurfaces, rng: np.random.Generator
+    table: EchoTable, alpha: float, scene: Scene, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw a scan: ranges, powers and labels (beams,)."""
-    beams = len(surfaces.range)
-    stops = rng.random(surfaces.fill.shape) < surfaces.fill
+    """Draw a scan in even fog: ranges, powers and labels (beams,)."""
+    things, solids, behind = scene.things, scene.solids, scene.background
+    beams, depth = behind.range.size, things.range.shape[2]
+    near, what = things.range.reshape(beams, depth), things.what.reshape(beams, depth)
+    stops = (rng.random(near.shape) < solids.fill[what]) & (near < behind.range.reshape(beams, 1))
     which = np.arange(beams), stops.argmax(axis=1)
-    distance = np.where(stops.any(axis=1), surfaces.range[which], np.inf)
-    hard = hard_power(table, np.full(beams, alpha), distance, surfaces.cosine[which], surfaces.reflectance[which])
+    met, thing = stops.any(axis=1), what[which]
+
+    def of_stop(mine: np.ndarray, map_s: np.ndarray | float) -> np.ndarray:
+        return np.where(met, mine, np.ravel(map_s))
+
+    distance = of_stop(near[which], behind.range)
+    cosine = of_stop(things.cosine.reshape(beams, depth)[which], behind.cosine)
+    hard = hard_power(
+        table, np.full(beams, alpha), distance, cosine, of_stop(solids.reflectance[thing], behind.reflectance)
+    )
     soft, location = fog_of(table, np.full(beams, alpha), distance)
+    texture = of_stop(solids.texture[thing], BACKGROUND_TEXTURE)
     expected = np.stack([np.zeros(beams), soft, hard])
-    spread = np.stack([np.ones(beams), np.ones(beams), np.hypot(1.0, surfaces.texture[which] * hard)])
+    spread = np.stack([np.ones(beams), np.ones(beams), np.hypot(1.0, texture * hard)])
     drawn = np.where(expected >= 0.0, expected + spread * rng.standard_normal(expected.shape), -np.inf)
     winner, power = drawn.argmax(axis=0), drawn.max(axis=0)
     low = ndtr((np.log(table.near) - location) / table.fog_spread)
     high = ndtr((np.log(np.maximum(distance, table.near)) - location) / table.fog_spread)
     fog_range = np.exp(location + table.fog_spread * ndtri(low + (high - low) * rng.random(beams)))
     uniform = table.range_min + (table.range_max - table.range_min) * rng.random(beams)
-    deviation = np.hypot(
-        surfaces.roughness[which], table.range_noise * np.sqrt(table.threshold / np.maximum(power, 1e-9))
-    )
+    roughness = of_stop(solids.roughness[thing], BACKGROUND_ROUGHNESS)
+    deviation = np.hypot(roughness, table.range_noise * np.sqrt(table.threshold / np.maximum(power, 1e-9)))
     ranges = np.choose(winner, [uniform, fog_range, distance + deviation * rng.standard_normal(beams)])
-    labels = np.choose(winner, [NOISE, FOG, SURFACE + surfaces.identity[which]])
+    surface = of_stop(THING + thing, np.where(scene.ground, GROUND, STRUCTURE))
+    labels = np.choose(winner, [NOISE, FOG, surface])
     heard = power > table.threshold
     glitch, echo = rng.random(beams) < table.glitch, rng.random(beams) < 0.5
     power = np.where(glitch, table.threshold + (POWER_CEILING - table.threshold) * rng.random(beams), power)
     ranges, labels = np.where(glitch, uniform, ranges), np.where(glitch, NOISE, labels)
     heard = np.where(glitch, echo, heard)
-    return np.where(heard, ranges, 0.0), np.where(heard, power, 0.0), np.where(heard, labels, 0)
+    silent = np.where(distance < table.range_max, LOST, NOTHING)
+    return np.where(heard, ranges, 0.0), np.where(heard, power, 0.0), np.where(heard, labels, silent)
 
 
 def log_density(
@@ -108,10 +120,7 @@ def meet(solids: Solids, window: Window) -> tuple[np.ndarray, np.ndarray]:
     level, up = np.cos(window.elevation)[:, None], np.sin(window.elevation)[:, None]
     heading = window.azimuth + window.pose.yaw
     ray = level * np.cos(heading), level * np.sin(heading), np.broadcast_to(up, window.scanned.shape)
-    origin = [
-        o - s[:, None, None]
-        for o, s in zip(window.pose[:3], (solids.x, solids.y, solids.z), strict=True)
-    ]
+    origin = [o - s[:, None, None] for o, s in zip(window.pose[:3], (solids.x, solids.y, solids.z), strict=True)]
     if solids.kind[0] == BOX:
         return meet_box(solids, origin, ray)
     along = -sum(o * d for o, d in zip(origin, ray, strict=True))
