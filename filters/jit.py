@@ -32,14 +32,14 @@ def cache_folder(kernels: Path = HERE / "models") -> Path:
     return root / f"kernels-{hashlib.sha256(sources).hexdigest()[:12]}"
 
 
-def compiled(**flags: bool) -> Callable[[Callable[..., Any]], Any]:
+def compiled(forceinline: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """A decorator that compiles lazily with the house's flags; NUMBA_CACHE_DIR, where set, is respected."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         before = config.CACHE_DIR
         config.CACHE_DIR = before or str(cache_folder(Path(function.__code__.co_filename).parent))
         try:
-            return njit(cache=True, error_model="numpy", **flags)(function)
+            return njit(cache=True, error_model="numpy", forceinline=forceinline)(function)
         finally:
             config.CACHE_DIR = before
 

@@ -33,7 +33,7 @@ from filters.models.optics import echo_table
 from filters.models.radar import object_log_ratios as radar_log_ratios
 from filters.models.radar import sources_of
 from filters.models.shapes import BagPrior, BarrierPrior, Solids
-from filters.models.visibility import Visibility, update_visibility, visibility_prior
+from filters.models.visibility import Visibility, predict_visibility, update_visibility, visibility_prior
 from filters.models.visibility_sensor import update as read_visibility
 from filters.resampling import ess, systematic
 from filters.spec import (
@@ -145,7 +145,8 @@ class ParticleFilter:
             drift = frame_drift(motion, cloud.position.mean(axis=0))
             shift = rng.multivariate_normal(np.zeros(2), drift, len(cloud.position))
             clouds.append(cloud._replace(position=cloud.position + shift))
-        return state._replace(clouds=tuple(clouds))
+        fog = predict_visibility(state.visibility, self.model.fog_drift, dt)
+        return state._replace(clouds=tuple(clouds), visibility=fog)
 
     def update(
         self, state: ParticleState, measurement: Measurement, rng: np.random.Generator

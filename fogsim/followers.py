@@ -106,6 +106,7 @@ def model_of(scenario: Scenario) -> Model:
         scenario.motion,
         tuple(elevation.tolist()),
         float(azimuth[1] - azimuth[0]),
+        scenario.fog.drift,
         scenario.radar,
         scenario.visibility_sensor,
     )

@@ -29,7 +29,7 @@ from fogsim.errors import UserError
 from fogsim.frame import ACTIONS, POLICIES, SCAN_FIELDS, TIMING_FIELDS, Column, Dims, schema
 
 SCHEMA = "fogsim"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LEVELS = ("scans", "beliefs")
 ROWS = 32  # frames per buffer, per chunk of a small field, and per read
 JSON_ATTRIBUTES = ("software", "dims")

@@ -66,7 +66,7 @@ def run(scenario: Scenario, seed: int) -> Iterator[Frame]:
             motion = odometry.measure(
                 before, pose, motion.pose, scenario.odometry, scenario.dt, stream(seed, "odometry", tick)
             )
-            memory = perceiving.predict(memory, motion, scenario.dt)
+            memory = perceiving.predict(memory, motion, scenario.dt, scenario.fog.drift)
         past.append(Moment(world, pose, motion.pose))
         returns = sweep(world, pose, scenario, background, stream(seed, "lidar", tick))
         readings = readings_at(past, mapped, scenario, seed)

@@ -5,7 +5,7 @@ from filters.models.fog import fog_at
 from filters.models.lidar_echo import Scene, log_density_background, sample_scan
 from filters.models.optics import Optics, echo_table, extinction
 from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE, Hits, Solids
-from filters.models.visibility import update_visibility, visibility_prior
+from filters.models.visibility import predict_visibility, update_visibility, visibility_prior
 from filters.spec import Surfaces
 
 TABLE = echo_table(Optics())
@@ -97,3 +97,26 @@ def test_two_deviations_cover_the_truth(spread):
         z.append((truth - found.mean) / found.deviation)
     assert 0.85 <= np.mean(np.abs(z) < 2.0) <= 0.99
     assert 0.8 < np.std(z) < 1.25
+
+
+def test_wandering_visibility_is_a_random_walk_of_its_log():
+    now = visibility_prior(30.0, 0.1)
+    assert predict_visibility(now, 0.0, 0.1) == now
+    later = now
+    for _ in range(10):
+        later = predict_visibility(later, 0.5, 0.1)
+    assert later.mean == now.mean
+    assert later.deviation == pytest.approx(np.hypot(0.1, 0.5))
+
+
+def test_a_wandering_visibility_follows_the_car_into_a_bank():
+    """A minute's knowledge of 60 m of visibility gives way to a second's scans of 15 m; a steady one holds on."""
+    background, rng, found = street(400), np.random.default_rng(4), {}
+    for drift in (0.0, 0.5):
+        fog = visibility_prior(60.0, 0.3)
+        for visibility in [60.0] * 20 + [15.0] * 3:
+            fog = predict_visibility(fog, drift, 0.1)
+            fog, _ = update_visibility(fog, TABLE, *beams(background, visibility, rng), background)
+        found[drift] = np.exp(fog.mean)
+    assert found[0.5] == pytest.approx(15.0, rel=0.05)
+    assert found[0.0] > 18.0

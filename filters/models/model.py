@@ -21,6 +21,8 @@ class Model:
         Elevation of each ring, rad.
     azimuth_step : float
         Between columns, rad.
+    fog_drift : float
+        Log-sd per sqrt(s) by which the visibility is taken to wander; 0 where the fog is announced as even.
     """
 
     optics: Optics = field(default_factory=Optics)
@@ -29,5 +31,6 @@ class Model:
     motion: BagMotion = field(default_factory=BagMotion)
     elevation: tuple[float, ...] = (-0.0873, -0.0524, -0.0175, 0.0175)
     azimuth_step: float = 0.00349
+    fog_drift: float = 0.0
     radar: Radar = field(default_factory=Radar)
     visibility_sensor: VisibilitySensor = field(default_factory=VisibilitySensor)

@@ -40,6 +40,11 @@ def visibility_prior(visibility: float, spread: float) -> Visibility:
     return Visibility(float(np.log(visibility)), max(spread, SMALLEST))
 
 
+def predict_visibility(now: Visibility, drift: float, dt: float) -> Visibility:
+    """A random walk of ln visibility, log-sd `drift` per sqrt(s): ego drives through uneven fog, or it drifts by."""
+    return now._replace(deviation=float(np.hypot(now.deviation, drift * np.sqrt(dt))))
+
+
 def update_visibility(
     prior: Visibility, table: EchoTable, ranges: Array, powers: Array, background: Surfaces
 ) -> tuple[Visibility, Clutter]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from filters.models.attitude import seen_from
 from filters.models.optics import EchoTable
-from filters.models.visibility import Visibility, update_visibility
+from filters.models.visibility import Visibility, predict_visibility, update_visibility
 from filters.spec import EgoMotion, Features, Measurement, Scan, Surfaces
 from fogsim.perception import features as measuring
 from fogsim.perception import tracks as tracking
@@ -37,9 +37,10 @@ class Percept(NamedTuple):
     readings: tuple[Measurement, ...] = ()
 
 
-def predict(memory: Perception, motion: EgoMotion, dt: float) -> Perception:
-    """Carry every track over a step."""
-    return memory._replace(tracks=tuple(tracking.predict(t, motion, dt) for t in memory.tracks))
+def predict(memory: Perception, motion: EgoMotion, dt: float, fog_drift: float = 0.0) -> Perception:
+    """Carry every track, and what is known of the fog, over a step."""
+    fog = predict_visibility(memory.visibility, fog_drift, dt)
+    return memory._replace(tracks=tuple(tracking.predict(t, motion, dt) for t in memory.tracks), visibility=fog)
 
 
 def perceive(memory: Perception, scan: Scan, time: float, table: EchoTable) -> tuple[Perception, list[Percept]]:

@@ -9,6 +9,7 @@ from filters.models.motion import BagMotion
 from filters.models.shapes import BagPrior, BarrierPrior
 from fogsim.errors import UserError, are_numbers, expect_positive
 
+UNEVEN_DRIFT = 0.5  # an announced bank changes the visibility by a factor of two or three within a few seconds
 STRONGEST_TEXTURE = 3.0  # beyond it a lattice holds too few patches that matter to keep the mean
 
 
@@ -100,6 +101,16 @@ class Fog:
             raise UserError(f"fog.spread is {self.spread}, expected >= 0 and finite")
         if are_numbers(*self.wind) and not all(map(math.isfinite, self.wind)):
             raise UserError(f"fog.wind is {self.wind} m/s, expected two finite numbers")
+
+    @property
+    def even(self) -> bool:
+        """Whether it is the same everywhere."""
+        return self.bank.x[0] == self.bank.x[1] and self.layer.height == 0.0 and self.texture.strength == 0.0
+
+    @property
+    def drift(self) -> float:
+        """Log-sd per sqrt(s) by which filters take the visibility to wander: they know whether the fog is even."""
+        return 0.0 if self.even else UNEVEN_DRIFT
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ WRONG = {
     "reflectance x 0.5": replace(RIGHT, assumed=Assumed(reflectance=0.5)),
     "reflectance x 2": replace(RIGHT, assumed=Assumed(reflectance=2.0)),
     "lidar ratio x 0.3": replace(RIGHT, assumed=Assumed(lidar_ratio=0.3)),
-    "fog even, truly patchy": replace(RIGHT, fog=replace(FOG, texture=Texture(strength=0.5))),
+    "fog patchy, even along a beam assumed": replace(RIGHT, fog=replace(FOG, texture=Texture(strength=0.5))),
 }
 
 
