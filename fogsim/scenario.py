@@ -85,7 +85,7 @@ class Assumed:
     reflectance: float = 1.0
 
     def __post_init__(self) -> None:
-        expect_positive(**dataclasses.asdict(self))
+        expect_positive(**{f"assumed.{k}": v for k, v in dataclasses.asdict(self).items()})
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import integrate, optimize, stats
 
-from filters.models.optics import POWER_CEILING, Optics
+from filters.models.optics import LOCATIONS, POWER_CEILING, Optics
 
 C = 299_792_458.0
 
@@ -101,16 +101,20 @@ def uneven_fog(
     """Extinctions of the cells between edges, told from even fog of extinction `alpha` whose S in each is `peaks`.
 
     w_j = alpha_j/alpha exp(-2 (tau(c_j) - alpha c_j)); P_soft = A alpha/ratio max_j w_j S_j, linear within the last
-    cell; g is even within a cell, its mass alpha_j LogNormal's, whose median is even fog's moved as the brightest cell.
+    cell; g is even within a cell, its mass alpha_j LogNormal's, whose ln median is even
+    fog's moved as the mean of ln c_j weighted by (w_j S_j)²; it is linear in between tabulated medians.
     """
     tau = np.concatenate([[0.0], np.cumsum(alphas * np.diff(edges))])
     centres = 0.5 * (edges[1:] + edges[:-1])
     w = alphas / alpha * np.exp(-2.0 * (np.interp(centres, edges, tau) - alpha * centres))
     brightest = np.concatenate([[0.0], np.maximum.accumulate(w * peaks)])
-    moved = centres[np.argmax(w * peaks)] / centres[np.argmax(peaks)]
-    law = stats.lognorm(optics.fog_spread, scale=np.exp(log_median) * moved)
+    even, light = peaks**2, (w * peaks) ** 2
+    location = log_median + (light / light.sum() - even / even.sum()) @ np.log(centres)
+    k = np.searchsorted(LOCATIONS, location) - 1
+    share = (location - LOCATIONS[k]) / (LOCATIONS[k + 1] - LOCATIONS[k])
     clipped = np.maximum(edges, optics.overlap[0])
-    mass = np.concatenate([[0.0], np.cumsum(alphas * np.diff(law.cdf(clipped)))])
+    low, high = (stats.norm.cdf((np.log(clipped) - v) / optics.fog_spread) for v in LOCATIONS[k : k + 2])
+    mass = np.concatenate([[0.0], np.cumsum(alphas * np.diff((1.0 - share) * low + share * high))])
 
     def depth(r):
         return np.where(r > edges[-1], tau[-1] + alphas[-1] * (r - edges[-1]), np.interp(r, edges, tau))

@@ -77,7 +77,11 @@ def test_fog_is_even_by_default_and_then_one_number():
 def test_each_part_makes_it_uneven(fog):
     field = field_of(fog)
     assert not field.even
-    assert extinction_along(field, Pose(0.0, 0.0, 1.0, 0.0), np.zeros(3), np.zeros(8), 0.0).shape == (3, 2, CELLS)
+    assert extinction_along(field, Pose(0.0, 0.0, 1.0, 0.0), np.zeros(3), np.zeros(2 * BUNDLE), 0.0).shape == (
+        3,
+        2,
+        CELLS,
+    )
 
 
 def test_wind_alone_leaves_it_even():

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from filters.models.fog import fog_at, fog_power
@@ -65,6 +67,26 @@ def test_crossover_of_the_house_sensor_at_30_m(reflectance, expected):
 @pytest.mark.parametrize(("reflectance", "expected"), [(0.1, 16.86), (0.9, 27.20)])
 def test_crossover_at_50_m_is_the_golden_one(reflectance, expected):
     assert crossover(Optics(), 0.06, reflectance) == pytest.approx(expected, abs=0.01)
+
+
+@given(st.floats(0.005, 0.4), st.floats(0.05, 0.9))
+@settings(max_examples=40, deadline=None)
+def test_crossover_in_any_fog_is_that_of_the_equations(alpha, reflectance):
+    """The soft-target integral by adaptive quadrature, the hard target by its formula: no table."""
+    optics = Optics()
+    soft = reference.soft_power(optics, alpha, np.inf)
+
+    def gap(r):
+        return np.log(reference.hard_power(optics, alpha * r, reference.Surface(r, 1.0, reflectance)) / soft)
+
+    table = echo_table(optics)
+    fog = fog_at(table, alpha)
+    if gap(12.0) < 0.0:
+        return  # the fog outshines it before the overlap is full
+    found = brentq(
+        lambda r: np.log(hard_power(table, fog, r, 1.0, reflectance) / fog_power(table, fog, r)), 12.0, 400.0
+    )
+    assert found == pytest.approx(brentq(gap, 12.0, 400.0), rel=1e-3)
 
 
 @pytest.mark.parametrize("optics", [Optics(), Optics(pulse=20e-9, overlap=(0.9, 1.0), range_10=15.0, lidar_ratio=20.0)])

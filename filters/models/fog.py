@@ -6,7 +6,8 @@ tau(R) = ∫ alpha ds. It is told from even fog of about the same thickness, a:
 
     w_j = (alpha_j / a) exp(-2 (tau(c_j) - a c_j))             how much more light cell j, about c_j, sends back
     P_soft(R) = A/ratio · a · max_{j before R} w_j S_j(a)      S_j: peak of what cell j of even fog returns
-    g(r) ∝ alpha_j ∫_j LogNormal / its width in cell j         median: that of a, moved as the brightest cell is
+    g(r) ∝ alpha_j ∫_j LogNormal / its width in cell j         ln median: that of a, moved as the mean of ln c_j is,
+                                                               weighted by (w_j S_j)²
 
 so that fog of one alpha everywhere is even fog, up to the cells. Within a pulse's length alpha is taken as constant.
 """
@@ -22,12 +23,22 @@ from numba.extending import overload
 
 from filters.jit import inlined, jit
 from filters.models.normal import LOG_SQRT_2PI, cdf, log_cdf
-from filters.models.optics import CELLS, CENTRES, EDGES, POWER_LIMIT, CellTable, EchoTable, Optics, cell_table
+from filters.models.optics import (
+    CELLS,
+    CENTRES,
+    EDGES,
+    LOCATIONS,
+    POWER_LIMIT,
+    CellTable,
+    EchoTable,
+    Optics,
+    cell_table,
+)
 from filters.spec import Array
 
 BUNDLE = 8  # neighbouring columns of a scan share one ray of uneven fog: .84 m at 30 m where they are .2 degrees apart
 CLEAREST = 1e-6  # 1/m: there is a little haze everywhere, so that a fog echo always has a place
-WIDTHS = np.diff(EDGES)
+WIDTHS, LOG_CENTRES = np.diff(EDGES), np.log(CENTRES)
 FIRST_CELL = np.searchsorted(EDGES, np.arange(np.ceil(EDGES[-1])), side="right") - 1  # that a whole metre lies in
 DEPTH, SOFT, MASS, DENSITY = range(4)  # rows of `UnevenFog.cells`
 NEAR_CELLS = 16  # their mean extinction is that of the even fog that uneven fog is told from
@@ -105,20 +116,24 @@ def fog_along(table: EchoTable, rays: FogRays, ring: int, bundle: int) -> Uneven
     place = (log(mean) - table.log_alpha_0) / table.log_alpha_step
     row = int(min(max(place + 0.5, 0.0), table.log_median.size - 1.0))
     alpha = exp(table.log_alpha_0 + row * table.log_alpha_step)
-    depth, soft, brightest, mass = 0.0, 0.0, 0, 0.0
+    depth, soft, bright, moment, mass = 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(CELLS):
         here = max(extinction[ring, bundle, j], CLEAREST)
         through = here * WIDTHS[j]
         w = here / alpha * exp(min(2.0 * (alpha * CENTRES[j] - depth) - through, 300.0))
         depth += through
         light = w * cells.soft[row, j]
-        brightest = j if light > soft else brightest
+        bright, moment = bright + light * light, moment + light * light * LOG_CENTRES[j]
         soft = max(soft, light)
         memory[DEPTH, j + 1], memory[SOFT, j + 1] = depth, soft
+    place = (cells.location[row] + moment / bright - LOCATIONS[0]) / (LOCATIONS[1] - LOCATIONS[0])
+    place = min(max(place, 0.0), LOCATIONS.size - 1.000001)
+    k, share = int(place), place % 1.0
+    before = (1.0 - share) * cells.law[k, 0] + share * cells.law[k + 1, 0]
     for j in range(CELLS):
-        share = cells.law[row, brightest, j + 1] - cells.law[row, brightest, j]
-        here = max(extinction[ring, bundle, j], CLEAREST) * share
-        mass += here
+        after = (1.0 - share) * cells.law[k, j + 1] + share * cells.law[k + 1, j + 1]
+        here = max(extinction[ring, bundle, j], CLEAREST) * (after - before)
+        before, mass = after, mass + here
         memory[MASS, j + 1], memory[DENSITY, j] = mass, here * cells.per_metre[j]
     power = min(table.gain * alpha * table.beta_per_alpha * soft, POWER_LIMIT)
     return UnevenFog(alpha, power, log_cdf(table.threshold - power), cells.delay, memory)

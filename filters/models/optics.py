@@ -30,6 +30,7 @@ MOST_ECHOES = {"strongest": 1, "last": 1, "dual": 2, "all": 3}  # noise, fog and
 EDGES = np.concatenate([np.linspace(0.0, 12.0, 17), np.geomspace(12.0, 120.0, 17)[1:]])
 CENTRES = 0.5 * (EDGES[1:] + EDGES[:-1])
 CELLS = len(CENTRES)
+LOCATIONS = np.log(np.geomspace(0.5, 120.0, 64))  # medians that a fog echo's range may have there
 
 
 @dataclass(frozen=True)
@@ -173,12 +174,14 @@ def echo_table(optics: Optics) -> EchoTable:
 class CellTable(NamedTuple):
     """What uneven fog is told from, over ln alpha and a ray's cells; apart from `EchoTable`, which kernels copy.
 
-    soft (alphas, CELLS): the peak of what a cell returns. law (alphas, CELLS, CELLS + 1): lognormal distribution of the
-    fog echo's range, where this cell is the brightest, at the cells' edges; those before R1 are taken as R1.
-    per_metre: one over a cell's width beyond R1, 0 before it, 1/m. delay: c tau/2, m.
+    soft (alphas, CELLS): the peak of what a cell returns. location (alphas,): ln median of even fog's echo less the
+    mean of ln c_j weighted by soft². law (LOCATIONS, CELLS + 1): a lognormal's distribution at the cells' edges, those
+    before R1 taken as R1, for each ln median. per_metre: one over a cell's width beyond R1, 0 before it, 1/m.
+    delay: c tau/2, m.
     """
 
     soft: Array
+    location: Array
     law: Array
     per_metre: Array
     delay: float
@@ -194,10 +197,10 @@ def cell_table(optics: Optics) -> CellTable:
         within = np.maximum.reduceat(received, np.searchsorted(sent, EDGES[:-1]))
         edge = np.interp(EDGES, sent, received)
         soft.append(0.5 * SPEED_OF_LIGHT * np.maximum(within, np.maximum(edge[:-1], edge[1:])))
-    peak = np.log(CENTRES[np.argmax(soft, axis=1)])
-    location = echo_table(optics).log_median[:, None] + np.log(CENTRES) - peak[:, None]
+    bright = np.array(soft) ** 2
+    location = echo_table(optics).log_median - bright @ np.log(CENTRES) / bright.sum(axis=1)
     beyond = np.maximum(EDGES, optics.overlap[0])
     width = np.diff(beyond)
     per_metre = np.divide(1.0, width, out=np.zeros(CELLS), where=width > 0.0)
-    law = ndtr((np.log(beyond) - location[..., None]) / optics.fog_spread)
-    return CellTable(np.array(soft), law, per_metre, delay)
+    law = ndtr((np.log(beyond) - LOCATIONS[:, None]) / optics.fog_spread)
+    return CellTable(np.array(soft), location, law, per_metre, delay)
