@@ -2,9 +2,8 @@
 
 No fast-math: the kernels rely on inf.
 
-Numba renews a cached kernel when its own file changes, not when a kernel it calls does: after an update
-a filter would silently score with the old model. So the cache's folder is named by the sources of all models and of
-the kernel's own folder.
+Numba renews a cached kernel when its own file changes, not when a kernel it calls or a constant it froze does: after
+an update a filter would silently score with the old model. So the cache's folder is named by the package's sources.
 """
 
 from __future__ import annotations
@@ -24,12 +23,19 @@ config: Any = numba_config
 
 
 @lru_cache
-def cache_folder(kernels: Path = HERE / "models") -> Path:
-    """Beside the code where that is writable, else in the user's cache; keyed by the sources kernels there call."""
-    sources = b"".join(p.read_bytes() for folder in (HERE / "models", kernels) for p in sorted(folder.glob("*.py")))
-    beside = os.access(HERE, os.W_OK)
-    root = HERE / "__pycache__" if beside else Path.home() / ".cache" / "fogsim"
+def cache_folder(package: Path = HERE) -> Path:
+    """Beside the code where that is writable, else in the user's cache; keyed by `filters` and a package."""
+    folders = sorted({HERE, package})
+    sources = b"".join(p.read_bytes() for folder in folders for p in sorted(folder.rglob("*.py")))
+    root = HERE / "__pycache__" if os.access(HERE, os.W_OK) else Path.home() / ".cache" / "fogsim"
     return root / f"kernels-{hashlib.sha256(sources).hexdigest()[:12]}"
+
+
+def package_of(function: Callable[..., Any]) -> Path:
+    """The folder of the top-level package that a function is defined in; `filters` for a script's."""
+    folders = Path(function.__code__.co_filename).parents
+    tops = (f for f in folders if (f / "__init__.py").exists() and not (f.parent / "__init__.py").exists())
+    return next(tops, HERE)
 
 
 def compiled(forceinline: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -37,7 +43,7 @@ def compiled(forceinline: bool = False) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         before = config.CACHE_DIR
-        config.CACHE_DIR = before or str(cache_folder(Path(function.__code__.co_filename).parent))
+        config.CACHE_DIR = before or str(cache_folder(package_of(function)))
         try:
             return njit(cache=True, error_model="numpy", forceinline=forceinline)(function)
         finally:

@@ -32,7 +32,7 @@ REFLECTIVITY = 1e-6  # Gamma
 FULL_SCALE = 255.0
 GRID = np.linspace(0.0, 200.0, 2000)  # m, the ranges among which a peak is sought
 STEP = 0.1  # m, of the tables over R0
-REACH = 310.0  # m, their end
+REACH = 550.0  # m, their end: the farthest point in a cube of 300 m
 SATURATED = 10.0  # m: no stop farther out changes the peak
 BLOCK = 512  # points whose ranges fit the fastest cache
 
@@ -100,7 +100,7 @@ def lay_haze(
     Parameters
     ----------
     points : (n, 3) float32
-        m, within 300 m.
+        m, each coordinate within 300 m.
     intensity : (n,) float32
         0-255.
     visibility : float

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fogsim.errors import UserError, did_you_mean
-from fogsim.fog_files import Settings, Tally, find_scans, fog_file, fog_folder, label_path, open_folder
+from fogsim.fog_files import Settings, Tally, alone, find_scans, fog_file, fog_folder, is_done, label_path, open_folder
 from fogsim.fogging import MODELS, check
 from fogsim.interrupt import until_interrupted
 from fogsim.layouts import NAMES
@@ -71,10 +71,16 @@ def check_picture(picture: Path) -> None:
 
 
 def fog_all(folder: Path, out: Path, settings: Settings, jobs: int) -> None:
-    """A folder: a progress bar, a line for each bad scan, and a summary."""
+    """A folder, in which no other run writes."""
     names = find_scans(folder)
     open_folder(folder, out, settings)
-    todo = [name for name in names if not (out / name).exists()]
+    with alone(out):
+        fog_rest(folder, out, settings, jobs, names)
+
+
+def fog_rest(folder: Path, out: Path, settings: Settings, jobs: int, names: Sequence[str]) -> None:
+    """Those scans that are not done: a progress bar, a line for each bad one, and a summary."""
+    todo = [name for name in names if not is_done(out, name)]
     if not todo:
         Console().print(f"{out}: all {len(names)} scans are there already", markup=False, soft_wrap=True)
         return

@@ -2,20 +2,24 @@
 
 Beside each fogged scan lies SCAN.fog.npz: `label` and `source`, one entry per point, as in `fogging.FoggedScan`;
 `source` counts all points of the clear file. The scan gets its name last, so a scan that is there is complete. What a
-scan's fog is depends on the seed and on its name within the folder, on nothing else.
+scan's fog is depends on the seed and on its name within the folder, on nothing else. One run at a time writes to a
+folder, and its processes end with it.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,9 +70,13 @@ def fog_file(scan: Path, out: Path, name: str, settings: Settings) -> tuple[Swee
     UserError
         If the scan cannot be read, or one of the two files exists or cannot be written.
     """
-    for path in (out, label_path(out)):
-        if path.exists():
-            raise UserError(f"{path} exists already and is never overwritten: choose another name")
+    if out.exists():  # also . and /, which have no name for the labels to take
+        raise UserError(f"{out} exists already and is never overwritten: choose another name")
+    if label_path(out).exists():
+        raise UserError(
+            f"{label_path(out)} exists without its scan {out.name}, perhaps of a run that was killed, and is never"
+            " overwritten: remove it, or choose another name"
+        )
     sweep = read_sweep(scan, settings.layout, drop=settings.nan == "drop")
     if scan.suffix != out.suffix and (out.suffix == ".pcd") != (sweep.layout == "pcd"):
         ending = ".pcd" if sweep.layout == "pcd" else ".bin"
@@ -133,6 +141,28 @@ def open_folder(folder: Path, out: Path, settings: Settings) -> None:
     compare(read_record(record), wanted, out)
 
 
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Bar other runs from a folder that `open_folder` opened, where the system has such locks.
+
+    Raises
+    ------
+    UserError
+        If another run has it.
+    """
+    with ExitStack() as held:
+        try:
+            import fcntl
+
+            record = held.enter_context((out / RECORD).open("r+b"))  # some network drives lock for writers only
+            fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another fogsim fog writes to {out}: wait for it, or name another folder") from error
+        except (ImportError, OSError):
+            pass  # Windows, a drive without locks, or a folder only to be read
+        yield
+
+
 def read_record(record: Path) -> dict[str, Any]:
     """The settings a folder was begun with."""
     try:
@@ -150,9 +180,16 @@ def compare(found: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
         raise UserError(f"{out} was begun with {had}, found {asked}: go on with the former, or choose another folder")
 
 
+def is_done(out: Path, name: str) -> bool:
+    """Whether a scan and its labels are there."""
+    return (out / name).exists() and label_path(out / name).exists()
+
+
 def fog_one(folder: Path, out: Path, name: str, settings: Settings) -> tuple[str, Tally | str]:
     """One scan of a folder: what became of it, or the line that says why not. Runs in a worker process."""
     target = out / name
+    if target.exists():
+        return name, f"{target} lacks its labels {label_path(target).name}: remove it, and give the same command again"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         label_path(target).unlink(missing_ok=True)  # of a run that was interrupted between the two files
@@ -163,6 +200,19 @@ def fog_one(folder: Path, out: Path, name: str, settings: Settings) -> tuple[str
         return name, " ".join(f"{folder / name}: {type(error).__name__}: {error}".split())
 
 
+def begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and end at once if it is killed: a run that goes on must find the folder at rest."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+
+    def end_with_it() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=end_with_it, daemon=True).start()
+
+
 def fog_folder(
     folder: Path, out: Path, names: Sequence[str], settings: Settings, jobs: int
 ) -> Generator[tuple[str, Tally | str]]:
@@ -170,7 +220,7 @@ def fog_folder(
     if jobs == 1:
         yield from (fog_one(folder, out, name, settings) for name in names)
         return
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), begin_worker)
     waiting: set[Future] = set()
     todo = iter(names)
     try:

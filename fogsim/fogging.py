@@ -51,9 +51,10 @@ def add_fog(
     points : (n, 4 or more)
         x, y, z about the sensor in m, intensity, and what else there is, which stays with `source`. float32 stays so.
     visibility : float
-        Meteorological optical range, m, > 0; inf is clear air and gives the scan back.
+        Meteorological optical range, m, > 0; inf is clear air, in which the house's model gives the scan back (the
+        published one rounds intensities and has fog, for its backscatter stays).
     seed : int or Generator
-        The same one gives the same fog.
+        >= 0; the same one gives the same fog.
     model : {"fogsim", "hahner"}
         The house's stochastic model, or the published one of Hahner et al. 2021 without jitter, in which no point is
         lost (see `fogsim.compatibility`).
@@ -68,26 +69,35 @@ def add_fog(
     ------
     UserError
         For another shape, values that are not finite, coordinates beyond 300 m, intensities in another unit, or a
-        visibility that is not above 0.
+        visibility, seed or full scale that is not a number it may be.
     """
+    check(visibility, model)
+    check_seed(seed)
     rows = np.asarray(points)
     if rows.ndim != 2 or rows.shape[1] < 4:
         raise UserError(f"points have shape {rows.shape}, expected (n, 4 or more): x, y, z, intensity per row")
     rows = rows if rows.dtype == np.float32 else rows.astype(np.float64, copy=False)
     kept = usable(rows, drop)
     xyz, intensity = np.ascontiguousarray(rows[kept, :3]), np.ascontiguousarray(rows[kept, 3])
-    scale = full_scale_of(intensity) if full_scale is None else full_scale
-    if not scale > 0.0 or (intensity < 0.0).any() or (intensity > scale).any():
-        raise UserError(
-            f"found intensities of {intensity.min():.4g} to {intensity.max():.4g}, expected 0 to"
-            f" {full_scale or '1 or 255'}: rescale them, or set full_scale"
-        )
-    fogged = fog_over(xyz, intensity, scale, visibility, seed, model, optics)
+    fogged = fog_over(xyz, intensity, scale_of(intensity, full_scale), visibility, seed, model, optics)
     return (
         fogged
         if len(xyz) == len(rows)
         else fogged._replace(source=np.flatnonzero(kept).astype(np.int32)[fogged.source])
     )
+
+
+def scale_of(intensity: np.ndarray, full_scale: float | None) -> float:
+    """Intensity of full scale, told by the largest one if it is not given; refuses intensities beyond it."""
+    if full_scale is not None and not (is_number(full_scale) and 0.0 < full_scale < np.inf):
+        raise UserError(f"full_scale is {full_scale!r}, expected a number above 0: the intensity of full scale")
+    scale = full_scale_of(intensity) if full_scale is None else full_scale
+    if not scale or (intensity < 0.0).any() or (intensity > scale).any():
+        raise UserError(
+            f"found intensities of {intensity.min():.4g} to {intensity.max():.4g}, expected 0 to"
+            f" {full_scale or '1 or 255'}: rescale them, or set full_scale"
+        )
+    return scale
 
 
 def usable(rows: np.ndarray, drop: bool) -> np.ndarray:
@@ -136,8 +146,22 @@ def published(points: np.ndarray, intensity: np.ndarray, full_scale: float, visi
 
 
 def check(visibility: float, model: str) -> None:
-    """Refuse a visibility that is not above 0, and a model that is not known."""
+    """Refuse a visibility that is not a number above 0, and a model that is not known."""
+    if not is_number(visibility):
+        raise UserError(f"visibility is {visibility!r}, expected a number of metres: thick fog has 30, haze 2000")
     if not visibility > 0.0:
         raise UserError(f"visibility is {visibility} m, expected more than 0: thick fog has 30, haze 2000")
     if model not in MODELS:
         raise UserError(f"fog model is {model!r}, expected one of {', '.join(MODELS)}")
+
+
+def check_seed(seed: object) -> None:
+    """Refuse a seed that is neither an integer >= 0 nor a generator."""
+    if isinstance(seed, np.random.Generator) or (isinstance(seed, int | np.integer) and seed >= 0):
+        return
+    raise UserError(f"seed is {seed!r}, expected an integer of 0 or more, or a numpy Generator")
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is one real number, of Python or numpy."""
+    return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiu"  # type: ignore[arg-type]

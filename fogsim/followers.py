@@ -14,7 +14,6 @@ from filters.models.model import Model
 from filters.models.shapes import BagPrior, BarrierPrior
 from filters.spec import Belief, EgoMotion, Filter, Info, Measurement, Prior
 from filters.streams import stream
-from filters.with_radar import WithRadar
 from fogsim.perception.perceive import Percept
 from fogsim.scenario import Scenario
 from fogsim.sensors.lidar import grid
@@ -90,8 +89,6 @@ class Followers:
 def start(name: str, candidate: int, prior: Prior, model: Model, seed: int) -> Follower:
     """A filter on a candidate, before its first measurement."""
     made, rng = make_filter(name, model), stream(seed, "filter", name, candidate)
-    if model.radar.on and "radar" not in made.sensors:
-        made = WithRadar(made, model)
     state = made.init(prior, rng)
     return Follower(made, rng, state, made.belief(state), Info(np.zeros(len(prior.log_probs))))
 

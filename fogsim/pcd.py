@@ -16,6 +16,7 @@ import numpy as np
 from filters.jit import jit
 from fogsim.errors import UserError
 
+GROWTH = 88  # bytes that unpack from one at most: copies of 264 from 3
 KINDS = ("ascii", "binary", "binary_compressed")
 HOME = "0 0 0 1 0 0 0"  # viewpoint of a cloud whose sensor is its origin
 MARK = b"\nDATA "
@@ -126,13 +127,16 @@ def parse_text(body: bytes, header: Header) -> np.ndarray:
 
 def parse_columns(body: bytes, header: Header) -> np.ndarray:
     """Records from compressed data, in which all values of a field lie together."""
-    rows = np.empty(header.points, header.dtype)
     if not header.points:
-        return rows
+        return np.empty(0, header.dtype)
     packed, size = np.frombuffer(body[:8].ljust(8, b"\0"), "<u4").tolist()
-    if size != rows.nbytes or len(body) < 8 + packed:
-        raise UserError(f"found {len(body)} bytes of compressed data for {size}, expected {rows.nbytes}: truncated")
-    plain = np.empty(size, np.uint8)
+    needed = header.points * header.dtype.itemsize
+    if size != needed or len(body) < 8 + packed or size > GROWTH * packed:
+        raise UserError(
+            f"found {len(body)} bytes of compressed data for {size}, expected {needed} for POINTS {header.points}:"
+            " truncated or damaged; copy it again"
+        )
+    rows, plain = np.empty(header.points, header.dtype), np.empty(size, np.uint8)
     if unpack(np.frombuffer(body, np.uint8, packed, 8), plain) != size:
         raise UserError("found compressed data that do not unpack: damaged; copy it again")
     place = 0

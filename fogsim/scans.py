@@ -14,6 +14,8 @@ from fogsim.errors import UserError
 from fogsim.layouts import LAYOUTS, NAMES, NUMBERS, fault, fault_of_rows, finite, full_scale_of, why_no_layout
 from fogsim.world.street import RealScan
 
+FLOATS = (np.dtype("<f4"), np.dtype("<f8"))
+
 
 class Sweep(NamedTuple):
     """A sweep as its file has it.
@@ -38,8 +40,9 @@ class Sweep(NamedTuple):
 
     @property
     def intensity(self) -> np.ndarray:
-        """Intensity (n,), 0 to full scale."""
-        return np.ascontiguousarray(self.rows["intensity"])
+        """Intensity (n,), 0 to full scale; whole numbers, which fog would cut, become float32."""
+        intensity = np.ascontiguousarray(self.rows["intensity"])
+        return intensity if intensity.dtype in FLOATS else intensity.astype(np.float32)
 
 
 def read_scan(path: str | Path, layout: str = "auto") -> RealScan:
@@ -172,6 +175,12 @@ def parse_pcd(path: Path, data: bytes, drop: bool) -> Sweep:
             f"{path} read as pcd: found fields {' '.join(header.fields)}, expected x y z intensity, each once:"
             f" add or rename {', '.join(missing)}"
         )
+    cut = [name for name in "xyz" if rows.dtype[name] not in FLOATS]
+    if cut:
+        raise UserError(
+            f"{path} read as pcd: found {', '.join(cut)} of type {rows.dtype[cut[0]]}, expected TYPE F of SIZE 4 or 8,"
+            " metres: export it with these"
+        )
     found = fault_of_rows(rows, drop, "metres")
     if found:
         raise UserError(f"{path} read as pcd: {found}")
@@ -190,8 +199,9 @@ def with_points(sweep: Sweep, source: np.ndarray, points: np.ndarray, intensity:
     rows = sweep.rows[source]
     for k, name in enumerate("xyz"):
         rows[name] = points[:, k]
-    whole = np.issubdtype(rows.dtype["intensity"], np.integer)
-    rows["intensity"] = np.round(intensity) if whole else intensity
+    kind = rows.dtype["intensity"]
+    whole = np.issubdtype(kind, np.integer)
+    rows["intensity"] = np.round(intensity).clip(max=np.iinfo(kind).max) if whole else intensity
     return sweep._replace(rows=rows)
 
 

@@ -108,6 +108,11 @@ class Scenario(Setting):
         super().__post_init__()
         if are_numbers(self.dt, self.duration) and not self.dt <= self.duration < 1e6:
             raise UserError(f"duration is {self.duration} s, expected at least dt = {self.dt} and finite")
+        sensor = self.visibility_sensor
+        if sensor.on and are_numbers(self.dt, sensor.rate) and sensor.rate * self.dt > 1.0 + 1e-9:
+            raise UserError(
+                f"visibility_sensor.rate is {sensor.rate}, expected at most one a tick, {1 / self.dt:g} / s"
+            )
 
     @property
     def assumed_optics(self) -> Optics:

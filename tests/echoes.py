@@ -10,7 +10,7 @@ from scipy import stats
 from filters.jit import jit
 from filters.models.fog import fog_along, fog_at, fog_power, fog_rays
 from filters.models.lidar_echo import log_density, stop_at
-from filters.models.optics import CENTRES, EDGES, MOST_ECHOES, POWER_CEILING, cell_table, echo_table, extinction
+from filters.models.optics import CENTRES, EDGES, MOST_ECHOES, POWER_CEILING, STRAY, cell_table, echo_table, extinction
 from tests import reference
 from tests.reference import Surface
 
@@ -89,7 +89,10 @@ def candidates(optics, fog, stop):
 
 def grids(optics, fog, beam, order=8):
     """Nodes and weights over power and range; panels resolve every candidate of every stop and end at cells' edges."""
-    p_edges, r_edges = [optics.threshold, 12.0, 1000.0, *POWER_EDGES], [*optics.range_limits, *range_edges(beam)]
+    p_edges, r_edges = (
+        [optics.threshold, 12.0, POWER_CEILING, *POWER_EDGES],
+        [*optics.range_limits, optics.range_limits[1] + STRAY, *range_edges(beam)],
+    )
     for _, stop in stops(beam):
         for c in candidates(optics, fog, stop):
             p_edges += [*(c.power + c.spread * np.linspace(-10.0, 10.0, 21)), c.power - 12.0, c.power + 12.0]
@@ -165,7 +168,7 @@ def proposed(optics, fog, beam, echoes, n, rng):
         ranges[mine, k] = c.draw(powers[mine, k], rng.random(mine.sum()))
     density = mixture_density(tuples, shares, ranges, powers)
     if optics.glitch > 0.0:
-        low, high = optics.range_limits
+        low, high = optics.range_limits[0], optics.range_limits[1] + STRAY
         even = np.flatnonzero(rng.random(n) < 0.2)
         ranges[even, :echoes] = rng.uniform(low, high, (len(even), echoes))
         powers[even, :echoes] = rng.uniform(optics.threshold, POWER_CEILING, (len(even), echoes))

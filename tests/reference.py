@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import integrate, optimize, stats
 
-from filters.models.optics import LOCATIONS, POWER_CEILING, Optics
+from filters.models.optics import LOCATIONS, POWER_CEILING, STRAY, Optics
 
 C = 299_792_458.0
 
@@ -140,6 +140,8 @@ def uneven_fog(
 
 def hard_power(optics: Optics, depth: float, surface: Surface) -> float:
     """A (rho/pi) cos(theta) T² xi / R², at most 500; `depth` is the optical one up to the surface."""
+    if surface.range >= optics.range_limits[1]:
+        return -1.0
     near, full = optics.overlap
     overlap = np.clip((surface.range - near) / (full - near), 0.0, 1.0)
     lit = optics.gain * surface.reflectance / np.pi * surface.cosine * overlap / surface.range**2
@@ -164,7 +166,7 @@ def candidates(optics: Optics, fog: FogLaw, stop: Surface) -> list[Candidate]:
                 lambda x: 1.0 - (fog.cdf(np.clip(x, near, stop.range)) - below) / mass,
             )
         )
-    if np.isfinite(stop.range):
+    if stop.range < optics.range_limits[1]:
         power = hard_power(optics, fog.depth(stop.range), stop)
 
         def deviation(p):
@@ -262,9 +264,11 @@ def density(optics: Optics, found: list[Candidate], echoes: list[tuple[float, fl
     glitch = 0.0
     if not echoes:
         glitch = 1.0
-    elif all(low <= r <= high and p <= POWER_CEILING for r, p in echoes):
+    elif all(low <= r <= high + STRAY and p <= POWER_CEILING for r, p in echoes):
         most = {"strongest": 1, "last": 1, "dual": 2, "all": 3}[optics.mode]
-        glitch = factorial(len(echoes)) / ((high - low) * (POWER_CEILING - optics.threshold)) ** len(echoes) / most
+        glitch = (
+            factorial(len(echoes)) / ((high + STRAY - low) * (POWER_CEILING - optics.threshold)) ** len(echoes) / most
+        )
     return (1.0 - optics.glitch) * sound + 0.5 * optics.glitch * glitch
 
 

@@ -16,6 +16,7 @@ from filters.models.optics import Optics, echo_table, extinction
 from fogsim import compatibility, fog_kernel
 from fogsim.errors import UserError
 from fogsim.fogging import add_fog
+from fogsim.layouts import FARTHEST
 
 TABLE = echo_table(Optics())
 LN20 = np.log(20.0)
@@ -251,6 +252,16 @@ BAD = {
     "far": (np.full((5, 4), 0.5) * [1e4, 1, 1, 1], 20.0, {}, "beyond 300 m"),
     "intensity": (np.full((5, 4), 300.0) / [300, 1, 1, 1], 20.0, {}, "intensities of 300 to 300"),
     "negative": (-np.ones((5, 4)), 20.0, {}, "intensities of -1 to -1"),
+    "full scale 0": (some_scan(5), 20.0, {"full_scale": 0}, "full_scale is 0, expected a number above 0"),
+    "full scale 0 of nothing": (np.zeros((0, 4)), 20.0, {"full_scale": 0.0}, "full_scale is 0.0"),
+    "full scale inf": (some_scan(5), 20.0, {"full_scale": np.inf}, "full_scale is inf"),
+    "full scale nan": (some_scan(5), 20.0, {"full_scale": np.nan}, "full_scale is nan"),
+    "full scale in words": (some_scan(5), 20.0, {"full_scale": "255"}, "full_scale is '255'"),
+    "visibility in words": (some_scan(5), "40", {}, "visibility is '40', expected a number of metres"),
+    "visibility missing": (some_scan(5), None, {}, "visibility is None"),
+    "seed below 0": (some_scan(5), 20.0, {"seed": -1}, "seed is -1, expected an integer of 0 or more"),
+    "seed missing": (some_scan(5), 20.0, {"seed": None}, "seed is None"),
+    "seed in parts": (some_scan(5), 20.0, {"seed": 1.5, "model": "hahner"}, "seed is 1.5"),
     "above": (np.full((5, 4), 2.0), 20.0, {"full_scale": 1.0}, "expected 0 to 1.0"),
     "no visibility": (some_scan(5), 0.0, {}, "visibility is 0.0 m"),
     "below": (some_scan(5), -3.0, {}, "visibility is -3.0 m"),
@@ -263,7 +274,7 @@ BAD = {
 def test_bad_input_is_one_line(case):
     points, visibility, options, words = BAD[case]
     with pytest.raises(UserError) as caught:
-        add_fog(points, visibility, 0, **options)
+        add_fog(points, visibility, **{"seed": 0, **options})
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -328,6 +339,29 @@ def test_the_preset_is_its_slow_twin(alpha):
     expected = scan[:, :3] * np.where(soft > hard, peak / distance, 1.0)[:, None]
     near_step = np.abs(distance * 10 % 1 - 0.5) < 1e-4
     np.testing.assert_allclose(moved[same & ~near_step], expected[same & ~near_step], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_preset_reaches_the_corners_of_the_cube(dtype):
+    signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
+    corners = np.column_stack([np.vstack([signs * 299.0, signs * 300.0]), np.full(16, 200.0)]).astype(dtype)
+    distance = np.linalg.norm(corners[:, :3], axis=1)
+    for visibility in (50.0, 5_000.0):
+        alpha = LN20 / visibility
+        fogged = add_fog(corners, visibility, 0, model="hahner")
+        soft = compatibility.soft_peak(alpha, 10.0)
+        echo = np.minimum(200.0 * distance**2 * compatibility.BETA / 1e-6 * np.pi * soft[1], 255.0)
+        hard = np.round(200.0 * np.exp(-2.0 * alpha * distance))
+        np.testing.assert_allclose(fogged.intensity, np.maximum(echo, hard), rtol=1e-4, atol=1.0)
+        ranges = np.linalg.norm(fogged.points, axis=1)
+        np.testing.assert_allclose(ranges, np.where(echo > hard, soft[0], distance), rtol=1e-5)
+    assert np.sqrt(3.0) * FARTHEST < compatibility.REACH
+    assert len(compatibility.haze_table(0.06).clear) > np.sqrt(3.0) * FARTHEST / compatibility.STEP + 1
+
+
+def test_numbers_of_numpy_are_numbers():
+    a = add_fog(some_scan(), np.float32(40.0), np.int64(3), full_scale=np.float64(1.0))
+    np.testing.assert_array_equal(a.points, add_fog(some_scan(), 40, 3, full_scale=1).points)
 
 
 def test_the_preset_scales_intensities_of_kitti():

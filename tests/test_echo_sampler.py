@@ -8,7 +8,7 @@ from scipy import stats
 
 from filters.models.fog import BUNDLE, fog_at, fog_rays
 from filters.models.lidar_echo import FOG, GROUND, LOST, NOISE, NOTHING, STRUCTURE, THING, Scene, sample_scan
-from filters.models.optics import MODES, MOST_ECHOES, Optics, echo_table
+from filters.models.optics import CELLS, MODES, MOST_ECHOES, Optics, echo_table
 from filters.models.shapes import Hits, Solids
 from filters.spec import Surfaces
 from tests import reference
@@ -219,3 +219,21 @@ def test_echoes_are_listed_near_to_far(mode):
     ranges, powers, _ = sample(noisy(mode), ALPHA, POROUS, 5_000, 2)
     assert ((powers > 0.0).sum(axis=1) > 1).sum() > 300
     assert (ranges[:, 1:] > ranges[:, :-1])[powers[:, 1:] > 0.0].all()
+
+
+def test_each_bundle_of_columns_and_each_ring_has_its_own_fog():
+    """One opaque cell on one ray: only the wall behind it goes dark."""
+    rings, bundles = 3, 4
+    columns = bundles * BUNDLE
+    wall = Surfaces(*(np.full((rings, columns), v) for v in (15.0, 0.9, 0.5)))
+    nothing_there = Hits(*(np.zeros((rings, columns, 0), t) for t in (float, float, int)))
+    scene = Scene(nothing_there, Solids(*(np.empty(0) for _ in Solids._fields)), wall, np.zeros(wall.range.shape, bool))
+    optics = Optics(mode="all", glitch=0.0)
+    for ring, bundle in ((0, 0), (1, 0), (1, 2), (2, 3)):
+        extinction = np.full((rings, bundles, CELLS), 1e-3)
+        extinction[ring, bundle, 8] = 5.0
+        echoes = sample_scan(echo_table(optics), fog_rays(optics, extinction), scene, np.random.default_rng(1))
+        dark = ~(echoes.label == STRUCTURE).any(axis=2)
+        expected = np.zeros((rings, columns), bool)
+        expected[ring, bundle * BUNDLE : (bundle + 1) * BUNDLE] = True
+        np.testing.assert_array_equal(dark, expected)

@@ -1,12 +1,20 @@
 """``fogsim fog``: files and folders of real scans, in and out, and what goes wrong with them."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from filters.models.lidar_echo import FOG, NOISE, STRUCTURE
+from filters.streams import stream
 from fogsim import cli, fog_files
+from fogsim.fogging import add_fog
 from fogsim.scans import read_sweep
 
 
@@ -75,6 +83,19 @@ def test_each_layout_comes_out_as_it_went_in(tmp_path, capsys, layout):
     assert f"of 1,001 points {kept.sum()} kept" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("model", ["fogsim", "hahner"])
+def test_whole_intensities_are_rounded_not_cut(tmp_path, model):
+    scan = make("pcd", tmp_path)
+    assert run(scan, "--visibility", 200, "--model", model, "--out", tmp_path / "b.pcd") == 0
+    old, new = read_sweep(scan), read_sweep(tmp_path / "b.pcd")
+    rows = np.column_stack([old.points, old.rows["intensity"]])
+    seed = stream(0, "fog", "a.pcd")
+    fogged = add_fog(rows, 200.0, seed, model=model, full_scale=255.0)
+    assert new.rows.dtype["intensity"] == np.uint8
+    np.testing.assert_array_equal(new.rows["intensity"], np.round(fogged.intensity))
+    assert model == "hahner" or (fogged.intensity % 1.0 > 0.5).any()
+
+
 def test_the_fog_depends_on_seed_and_name_only(tmp_path):
     for folder in ("a", "b"):
         save(tmp_path / folder / "x.bin", sweep())
@@ -134,6 +155,91 @@ def test_an_interrupted_folder_goes_on_where_it_was(tmp_path, folder, monkeypatc
     assert contents(out) == contents(whole)
     assert run(folder, "--visibility", 20, "--out", out) == 0
     assert "all 5 scans are there already" in capsys.readouterr().out
+
+
+def test_one_run_at_a_time_writes_to_a_folder(tmp_path, folder, capsys):
+    pytest.importorskip("fcntl")
+    out = tmp_path / "out"
+    assert run(folder, "--visibility", 20, "--out", out) == 0
+    (out / "4.bin").unlink()
+    before = contents(out)
+    with fog_files.alone(out):
+        assert run(folder, "--visibility", 20, "--out", out) == 2
+        line = one_line(capsys)
+        assert f"another fogsim fog writes to {out}: wait for it, or name another" in line
+        assert "\n" not in line
+        assert contents(out) == before
+    assert run(folder, "--visibility", 20, "--out", out) == 0
+
+
+def children(process):
+    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def runs(process):
+    stat = Path(f"/proc/{process}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def until(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+def spawned(*words):
+    command = [sys.executable, "-m", "fogsim.cli", "fog", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="needs Linux's /proc")
+def test_a_killed_runs_processes_end_and_the_next_run_finishes(tmp_path, capsys):
+    folder, out = tmp_path / "scans", tmp_path / "out"
+    for k in range(80):
+        save(folder / f"{k:02}.bin", sweep(4001, k))
+    words = (folder, "--visibility", 20, "--out", out, "--jobs", 2)
+    first = spawned(*words)
+    assert until(lambda: any(out.glob("*.bin")) or first.poll() is not None)
+    first.send_signal(signal.SIGSTOP)
+    workers = children(first.pid)
+    assert len(workers) >= 2
+    assert run(*words) == 2
+    assert "another fogsim fog writes to" in one_line(capsys)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    ended = until(lambda: not any(map(runs, workers)), 10.0)
+    for worker in filter(runs, workers):
+        os.kill(worker, signal.SIGKILL)
+    assert ended, "workers outlived their run"
+    assert len(list(out.glob("*.bin"))) < 80
+    assert run(*words[:-2]) == 0
+    names = sorted(path.name for path in out.iterdir() if path.suffix in (".bin", ".npz"))
+    assert names == sorted(name for k in range(80) for name in (f"{k:02}.bin", f"{k:02}.bin.fog.npz"))
+
+
+def test_a_scan_without_its_labels_is_not_done(tmp_path, folder, capsys):
+    out = tmp_path / "out"
+    assert run(folder, "--visibility", 20, "--out", out) == 0
+    before = contents(out)
+    (out / "0.bin.fog.npz").unlink()
+    assert run(folder, "--visibility", 20, "--out", out) == 2
+    assert "0.bin lacks its labels 0.bin.fog.npz: remove it" in capsys.readouterr().err
+    (out / "0.bin").unlink()
+    assert run(folder, "--visibility", 20, "--out", out) == 0
+    assert contents(out) == before
+
+
+def test_labels_without_their_scan_are_kept_and_told(tmp_path, capsys):
+    scan, labels = make("kitti", tmp_path), tmp_path / "b.bin.fog.npz"
+    labels.write_bytes(b"of a run that was killed between two files")
+    assert run(scan, "--visibility", 20, "--out", tmp_path / "b.bin") == 2
+    assert "b.bin.fog.npz exists without its scan b.bin" in one_line(capsys)
+    labels.unlink()
+    assert run(scan, "--visibility", 20, "--out", tmp_path / "b.bin") == 0
 
 
 def test_other_settings_do_not_go_on_with_a_folder(tmp_path, folder, capsys):
@@ -244,6 +350,8 @@ def refusals(tmp_path):
         "visibility is infinite": (scan, "--visibility", "inf", "--out", tmp_path / "new.bin"),
         "'--visibility'": (scan, "--out", tmp_path / "new.bin"),
         "taken.bin exists already": (scan, "--visibility", 20, "--out", tmp_path / "taken.bin"),
+        ". exists already": (scan, "--visibility", 20, "--out", "."),
+        "/ exists already": (scan, "--visibility", 20, "--out", "/"),
         "a.bn not found; did you mean a.bin": (tmp_path / "a.bn", *ok),
         "did you mean 'nuscenes'": (scan, *ok, "--layout", "nuscene"),
         "did you mean 'drop'": (scan, *ok, "--nan", "drp"),

@@ -329,6 +329,14 @@ def test_a_preset_with_other_rings_says_how():
     assert resolve(Scenario(lidar=HDL_64), None, ["lidar.elevations_deg=()", "lidar.rings=32"]).lidar.rings == 32
 
 
+@pytest.mark.parametrize(
+    ("lidar", "pulse", "noise", "limits"),
+    [(VLP_16, 6e-9, 0.03, (1.0, 100.0)), (HDL_64, 5e-9, 0.02, (0.9, 120.0)), (OS1_128, 5e-9, 0.156, (0.8, 120.0))],
+)
+def test_the_optics_of_presets(lidar, pulse, noise, limits):
+    assert (lidar.optics.pulse, lidar.optics.range_noise, lidar.optics.range_limits) == (pulse, noise, limits)
+
+
 def test_presets_are_as_their_data_sheets_say():
     elevation = np.degrees(grid(HDL_64)[0])
     gaps = np.diff(elevation)

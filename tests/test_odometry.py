@@ -45,6 +45,20 @@ def test_the_default_is_one_sample_a_step():
     assert (motion.covariance == np.diag(deviation**2)).all()
 
 
+def test_what_is_measured_is_of_the_odometry_given():
+    motion = measure(BEFORE, AFTER, Pose(3.0, 0.0, 0.9, 0.2), COARSE, 0.1, np.random.default_rng(10))
+    delta, covariance = sample(COARSE, BEFORE, AFTER, 0.1, np.random.default_rng(10))
+    assert (motion.delta == delta).all()
+    assert (motion.covariance == covariance).all()
+    assert motion.pose == moved(Pose(3.0, 0.0, 0.9, 0.2), delta)
+
+
+@pytest.mark.parametrize(("field", "value"), [("translation", -0.01), ("turn", np.nan), ("rate", np.inf)])
+def test_what_cannot_be_is_refused_by_name(field, value):
+    with pytest.raises(ValueError, match=f"odometry.{field} is .*expected a finite number >= 0"):
+        Odometry(**{field: value})
+
+
 @pytest.mark.parametrize("dt", [0.1, 0.4])
 @pytest.mark.parametrize("rate", [1.0, 20.0, 100.0])
 def test_noise_grows_with_the_root_of_time_whatever_the_rate(rate, dt):

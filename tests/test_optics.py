@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from filters.models.fog import fog_at, fog_power
-from filters.models.lidar_echo import hard_power
+from filters.models.lidar_echo import hard_power, log_density, stop_at
 from filters.models.optics import POWER_LIMIT, Optics, echo_table, extinction, waveform
 from tests import reference
 
@@ -73,7 +73,7 @@ def test_crossover_at_50_m_is_the_golden_one(reflectance, expected):
 @settings(max_examples=40, deadline=None)
 def test_crossover_in_any_fog_is_that_of_the_equations(alpha, reflectance):
     """The soft-target integral by adaptive quadrature, the hard target by its formula: no table."""
-    optics = Optics()
+    optics = Optics(range_limits=(0.5, 320.0))
     soft = reference.soft_power(optics, alpha, np.inf)
 
     def gap(r):
@@ -84,9 +84,9 @@ def test_crossover_in_any_fog_is_that_of_the_equations(alpha, reflectance):
     if gap(12.0) < 0.0:
         return  # the fog outshines it before the overlap is full
     found = brentq(
-        lambda r: np.log(hard_power(table, fog, r, 1.0, reflectance) / fog_power(table, fog, r)), 12.0, 400.0
+        lambda r: np.log(hard_power(table, fog, r, 1.0, reflectance) / fog_power(table, fog, r)), 12.0, 319.0
     )
-    assert found == pytest.approx(brentq(gap, 12.0, 400.0), rel=1e-3)
+    assert found == pytest.approx(brentq(gap, 12.0, 319.0), rel=1e-3)
 
 
 @pytest.mark.parametrize("optics", [Optics(), Optics(pulse=20e-9, overlap=(0.9, 1.0), range_10=15.0, lidar_ratio=20.0)])
@@ -109,7 +109,7 @@ def test_no_room_for_fog_is_negative():
 
 @pytest.mark.parametrize("range_10", [30.0, 50.0, 120.0])
 def test_gain_makes_a_tenth_detectable_at_range_10(range_10):
-    optics = Optics(range_10=range_10, threshold=4.5)
+    optics = Optics(range_10=range_10, threshold=4.5, range_limits=(0.5, 200.0))
     table = echo_table(optics)
     assert hard_power(table, fog_at(table, 1e-12), range_10, 1.0, 0.1) == pytest.approx(4.5, rel=1e-9)
 
@@ -132,6 +132,50 @@ def test_fog_echoes_are_reported_where_a_wall_would_be():
     peak = ranges[np.argmax([reference.received(optics, alpha, r) for r in ranges])]
     fog = fog_at(echo_table(optics), alpha)
     assert np.exp(fog.location) == pytest.approx(peak - 0.5 * reference.C * optics.pulse, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"threshold": 0.0},
+        {"threshold": -1.0},
+        {"glitch": 1.0},
+        {"glitch": -0.1},
+        {"range_noise": -1.0},
+        {"range_limits": (100.0, 10.0)},
+        {"range_limits": (0.5, 400.0)},
+        {"overlap": (1.0, 1.0)},
+        {"overlap": (5.0, 1.0)},
+        {"overlap": (0.0, 10.0)},
+        {"pulse": 0.0},
+        {"pulse": 1e-6},
+        {"fog_spread": 0.0},
+        {"lidar_ratio": 0.0},
+        {"range_10": np.nan},
+    ],
+    ids=str,
+)
+def test_impossible_optics_are_an_error(wrong):
+    with pytest.raises(ValueError, match=f"optics.{next(iter(wrong))}"):
+        Optics(**wrong)
+
+
+@pytest.mark.parametrize("beyond", [0.0, 0.5])
+def test_no_surface_is_heard_from_the_limit_of_range_on(beyond):
+    optics = Optics(range_10=200.0)
+    table = echo_table(optics)
+    fog = fog_at(table, 1e-4)
+    assert hard_power(table, fog, 119.9, 1.0, 0.8) > 4.0
+    assert hard_power(table, fog, 120.0 + beyond, 1.0, 0.8) < 0.0
+
+
+def test_a_glitch_bounds_what_a_beam_can_say_even_at_the_limits():
+    """A strong echo that strays beyond the limit of range, or a power at the ceiling, off a map that errs by 1 m."""
+    table = echo_table(Optics())
+    fog = fog_at(table, 1e-4)
+    for r, p, wall in ((121.5, 20.0, 119.5), (60.0, 1020.0, 61.0)):
+        stop = stop_at(table, fog, wall, 1.0, 0.5, 0.03, 0.15)
+        assert log_density(table, fog, np.array([r]), np.array([p]), stop) > -25.0
 
 
 def test_unknown_mode_is_an_error():

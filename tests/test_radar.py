@@ -27,8 +27,10 @@ from filters.models.radar import (
 )
 from filters.models.shapes import BagPrior, BarrierPrior
 from filters.spec import BAG, BARRIER, Pose, RadarScan
-from fogsim.scenario import Scenario
-from fogsim.sensors.radar import MAP, PIECE, no_reflectors, pieces, reflectors
+from fogsim.scenario import Hazard, Scenario
+from fogsim.sensors.radar import MAP, PIECE, no_reflectors, offsets, pieces, reflectors, things_seen
+from fogsim.sensors.schedule import Moment, Motion
+from fogsim.world import world as worlds
 from fogsim.world.setting import Road
 from fogsim.world.solids import road_map
 from tests.encounters import ball, box
@@ -304,6 +306,31 @@ def test_an_object_at_the_radar_itself_gives_no_nan():
     assert np.isfinite(expected(RADAR, at)).all()
 
 
+def test_a_true_object_reflects_as_its_material_and_its_own_offset():
+    """One deviation more is the class's spread more, of each object by itself."""
+    scenario = Scenario(hazards=(Hazard(kind="bag"), Hazard(kind="barrier", x=38.0)))
+    world, estimate = worlds.start(scenario, 3), Pose(0.0, 0.0, 0.0, 0.0)
+    motion = Motion(Moment(world, np.zeros(3), estimate), np.zeros(2), np.zeros(2))
+
+    def section(*offset):
+        return things_seen(motion, scenario, RADAR, np.array(offset)).mean[:, SECTION]
+
+    assert section(1.0, 0.0) - section(0.0, 0.0) == pytest.approx([RADAR.film[1], 0.0])
+    assert section(0.0, -2.0) - section(0.0, 0.0) == pytest.approx([0.0, -2.0 * RADAR.concrete[1]])
+    assert len(set(offsets(3, 2))) == 2
+
+
+def test_without_false_alarms_densities_stay_finite():
+    radar, (barrier, _) = replace(RADAR, false_alarms=0.0), street()[0]
+    rng = np.random.default_rng(9)
+    z = np.concatenate([sample(radar, barrier, POSE, MOVING, rng) for _ in range(10)])
+    z[:, RATE] += 25.0  # as nothing that stands still
+    scan = RadarScan(POSE, MOVING, z, background(radar, NOBODY, POSE, MOVING, z))
+    assert np.isfinite(log_density(radar, NOBODY, POSE, MOVING, z))
+    moving = barrier._replace(mean=barrier.mean + np.array([0.0, 0.0, 25.0, 0.0]))
+    assert np.isfinite(object_log_ratios(radar, scan, moving)).all()
+
+
 def test_the_map_has_a_material_for_each_solid_and_is_cut_into_pieces():
     solids = road_map(Road())
     assert len(solids.x) == len(MAP)
@@ -317,7 +344,17 @@ def test_the_map_has_a_material_for_each_solid_and_is_cut_into_pieces():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("rate", 0.0), ("latency", -1.0), ("range_noise", np.nan), ("range_limits", (70.0, 0.5))]
+    ("field", "value"),
+    [
+        ("rate", 0.0),
+        ("latency", -1.0),
+        ("false_alarms", -1.0),
+        ("range_noise", np.nan),
+        ("range_limits", (70.0, 0.5)),
+        ("azimuth_deg", 361.0),
+        ("film", (-23.0, -7.0)),
+        ("concrete", (np.nan, 6.0)),
+    ],
 )
 def test_what_cannot_be_is_refused_by_name(field, value):
     with pytest.raises(ValueError, match=f"radar.{field} is .*expected") as error:

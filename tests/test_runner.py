@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from filters import make_filter
+from filters.models.odometry import Odometry
 from filters.models.radar import Radar, ground_rate
 from filters.models.visibility import Visibility
 from filters.models.visibility_sensor import VisibilitySensor, update
-from filters.spec import EgoMotion, Features, Gaussian, Measurement, Pose, Prior, RadarScan, Scan
+from filters.spec import FEATURES, EgoMotion, Features, Gaussian, Measurement, Pose, Prior, RadarScan, Scan
 from filters.streams import stream
 from fogsim.driving import choose
 from fogsim.followers import FUSED, measurements, model_of
@@ -18,6 +19,7 @@ from fogsim.frame import Frame
 from fogsim.overrides import override
 from fogsim.perception import tracks as tracking
 from fogsim.readings import Readings, learn, less_others
+from fogsim.readings import measurements as measurements_of
 from fogsim.recording import detections_kept, reading_fields
 from fogsim.runner import check, prior_of, run
 from fogsim.scenario import Driver, Hazard
@@ -188,7 +190,7 @@ def test_most_of_the_radar_is_the_standing_street():
 
 
 def test_the_radar_tells_of_the_barrier_before_the_lidar():
-    frames, _ = heard(20.0, filters=("kalman", "particle"))
+    frames, _ = heard(20.0, filters=("particle",))
     early = at_distance(frames, 20.0)
     assert (np.exp(early.log_probs[:, 0, 1]) > 0.8).all(), np.exp(early.log_probs[:, 0, 1])
     for frame in frames:
@@ -202,6 +204,39 @@ def test_the_visibility_sensor_tells_perception_of_the_fog():
     assert after == update(update(prior, SENSOR, 25.0), SENSOR, 26.0)
     assert abs(after.mean - np.log(25.5)) < 0.05
     assert learn(prior, Readings(), encounter()) is prior
+
+
+def test_what_perception_knows_of_the_fog_moves_towards_each_reading():
+    """Features tell how well the fog is known: alike up to the first reading, then nearer to it."""
+    with_it, without = (drive(encounter("barrier", 25.0, **c), 3)[0] for c in ({"visibility_sensor": SENSOR}, {}))
+    first = next(k for k, f in enumerate(with_it) if np.isfinite(f.visibility_reading))
+    fog = FEATURES.index("log_visibility")
+    a, b = (np.array([f.features[0, fog] for f in frames]) for frames in (with_it, without))
+    assert (a[:first] == b[:first]).all()
+    off = np.log(with_it[first].visibility_reading) - b[first]
+    assert 0.0 < (a[first] - b[first]) / off < 1.0
+
+
+def test_odometry_is_the_scenarios():
+    odometry = Odometry(translation=0.01, turn=0.001)
+    motions = [look.motion for look in drive(encounter("barrier", odometry=odometry), 3)[1][1:]]
+    assert all((m.covariance == np.diag(odometry.deviation(0.1) ** 2)).all() for m in motions)
+
+
+def test_a_frame_keeps_the_latest_reading_of_a_tick():
+    seen = Readings(visibility=((1.0, 25.0), (1.5, 31.0)))
+    assert reading_fields(seen, 1)["visibility_reading"] == 31.0
+
+
+def test_one_detection_feeds_one_candidate():
+    places = [Gaussian(np.array([20.0, y]), 0.04 * np.eye(2)) for y in (0.0, 1.0)]
+    z = np.array([[20.0, 0.0, 0.0, -9.0], [20.0, 0.045, 0.0, -8.0], [20.0, 0.02, 0.0, -7.0]])
+    scan = RadarScan(Pose(0.0, 0.0, 0.0, 0.0), np.zeros(2), z, np.arange(3.0))
+    told = measurements_of(Readings(((1.0, scan),), ((0.5, 25.0),)), places, 1.2)
+    assert [[m.sensor for m in t] for t in told] == [["visibility", "radar"]] * 2
+    heard_by = [t[1].data.detections[:, 3].tolist() for t in told]
+    assert heard_by == [[-9.0, -7.0], [-8.0]]
+    assert [t[1].data.background.tolist() for t in told] == [[0.0, 2.0], [1.0]]
 
 
 def test_detections_of_another_candidate_are_left_to_it():

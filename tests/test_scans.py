@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fogsim import pcd
 from fogsim.errors import UserError
-from fogsim.scans import read_scan, read_sweep, write_sweep
+from fogsim.scans import read_scan, read_sweep, with_points, write_sweep
 
 
 @pytest.fixture(scope="module")
@@ -281,6 +282,7 @@ def test_damaged_compression_is_refused_and_never_read_beyond(tmp_path, sweep):
         ({"SIZE": "4 4 8"}, "contradicts itself"),
         ({"TYPE": "F F F Q F I"}, "contradicts itself"),
         ({"POINTS": "-1"}, "found POINTS -1"),
+        ({"POINTS": "900000000000000"}, "truncated"),
         ({"VIEWPOINT": "0 1.5 0 1 0 0 0"}, "found the sensor at VIEWPOINT 0 1.5 0"),
     ],
 )
@@ -288,6 +290,48 @@ def test_a_wrong_pcd_header_is_told(tmp_path, sweep, changes, words):
     rows = records(sweep)
     (tmp_path / "a.pcd").write_bytes(header(rows, "binary", **changes) + rows.tobytes())
     refuse(tmp_path / "a.pcd", "auto", ["a.pcd read as pcd", words])
+
+
+def test_an_absurd_number_of_compressed_points_is_refused_before_it_is_allocated(tmp_path, sweep):
+    data = pcd_bytes(records(sweep), "binary_compressed")
+    (tmp_path / "a.pcd").write_bytes(data.replace(b"POINTS 500", b"POINTS 900000000000000"))
+    refuse(tmp_path / "a.pcd", "auto", ["POINTS 900000000000000", "truncated or damaged"])
+    count = (2**32 - 1) // FIELDS.itemsize
+    sizes = np.array([len(data), count * FIELDS.itemsize], "<u4").tobytes()
+    (tmp_path / "a.pcd").write_bytes(header([], "binary_compressed", POINTS=str(count)) + sizes + data)
+    refuse(tmp_path / "a.pcd", "auto", [f"POINTS {count}", "truncated or damaged"])
+
+
+def test_the_longest_copies_unpack():
+    plain = np.zeros(1 + 264 * 50, np.uint8)
+    packed = np.frombuffer(squeeze(plain.tobytes()), np.uint8)
+    out = np.ones_like(plain)
+    assert pcd.unpack(packed, out) == len(plain)
+    assert not out.any()
+    assert len(plain) <= pcd.GROWTH * len(packed)
+
+
+@pytest.mark.parametrize("kind", ["<i4", "<u2", "<f2"])
+def test_coordinates_that_are_whole_or_coarse_are_refused(tmp_path, sweep, kind):
+    rows = records(sweep).astype([(name, kind if name == "y" else FIELDS[name]) for name in FIELDS.names])
+    kind = np.dtype(kind)
+    said = {"SIZE": f"4 {kind.itemsize} 8 4 4 2", "TYPE": f"F {kind.kind.upper()} F F F I"}
+    (tmp_path / "a.pcd").write_bytes(header(rows, "binary", **said) + rows.tobytes())
+    refuse(tmp_path / "a.pcd", "auto", [f"found y of type {kind}, expected TYPE F of SIZE 4 or 8", "export"])
+
+
+@pytest.mark.parametrize(("kind", "top"), [("<u1", 255), ("<i1", 127), ("<i4", 255)])
+def test_whole_intensities_come_out_as_float32_and_go_back_rounded(tmp_path, sweep, kind, top):
+    rows = records(sweep).astype([(name, kind if name == "intensity" else FIELDS[name]) for name in FIELDS.names])
+    rows["intensity"] = np.arange(len(rows)) % 100
+    kind = np.dtype(kind)
+    said = {"SIZE": f"4 4 8 {kind.itemsize} 4 2", "TYPE": f"F F F {kind.kind.upper()} F I"}
+    (tmp_path / "a.pcd").write_bytes(header(rows, "binary", **said) + rows.tobytes())
+    read = read_sweep(tmp_path / "a.pcd")
+    assert read.intensity.dtype == np.float32
+    faded = np.float32([0.4, 7.6, 255.0])
+    back = with_points(read, np.arange(3), read.points[:3], faded)
+    np.testing.assert_array_equal(back.rows["intensity"], [0, 8, top])
 
 
 def test_an_unknown_kind_of_pcd_data_and_other_intensities_are_refused(tmp_path, sweep):

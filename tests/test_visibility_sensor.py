@@ -9,6 +9,7 @@ from scipy.stats import binomtest, kstest, truncnorm
 from filters.models.visibility import Visibility
 from filters.models.visibility_sensor import VisibilitySensor, log_density, sample, update
 from filters.spec import Pose
+from fogsim.errors import UserError
 from fogsim.scenario import Bank, Fog, Scenario
 from fogsim.sensors.schedule import Moment
 from fogsim.sensors.visibility import read
@@ -99,8 +100,28 @@ def test_in_uneven_fog_it_reads_the_fog_about_it():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("rate", 0.0), ("spread", -0.1), ("latency", np.inf), ("limits", (5.0, 5.0))]
+    ("field", "value"),
+    [
+        ("rate", 0.0),
+        ("spread", -0.1),
+        ("latency", np.inf),
+        ("limits", (5.0, 5.0)),
+        ("height", np.nan),
+        ("height", -1.0),
+    ],
 )
 def test_what_cannot_be_is_refused_by_name(field, value):
     with pytest.raises(ValueError, match=f"visibility_sensor.{field} is .*expected"):
         replace(SENSOR, **{field: value})
+
+
+def test_more_than_one_reading_a_tick_is_refused():
+    """A frame logs one."""
+    often = replace(SENSOR, on=True, rate=10.0)
+    assert Scenario(visibility_sensor=often, dt=0.1).visibility_sensor is often
+    assert Scenario(visibility_sensor=replace(often, on=False), dt=0.2).dt == 0.2
+    with pytest.raises(
+        UserError, match=r"visibility_sensor.rate is 10.0, expected at most one a tick, 5 / s$"
+    ) as error:
+        Scenario(visibility_sensor=often, dt=0.2)
+    assert "\n" not in str(error.value)

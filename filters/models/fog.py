@@ -9,7 +9,8 @@ tau(R) = ∫ alpha ds. It is told from even fog of about the same thickness, a:
     g(r) ∝ alpha_j ∫_j LogNormal / its width in cell j         ln median: that of a, moved as the mean of ln c_j is,
                                                                weighted by (w_j S_j)²
 
-so that fog of one alpha everywhere is even fog, up to the cells. Within a pulse's length alpha is taken as constant.
+so that fog of one alpha everywhere is even fog, up to the cells. What lies behind a stop moves g's median too: only
+P_soft is cut there. Within a pulse's length alpha is taken as constant.
 """
 
 from __future__ import annotations
@@ -293,7 +294,10 @@ def sample_fog_range(table: EchoTable, fog: AnyFog, r: float, z: float, rng: np.
 
 
 def by_type(function: Callable[..., Any], even: Any, uneven: Any) -> None:
-    """Let kernels call a function of fog: which of the two is settled by the fog's type when they are compiled."""
+    """Let kernels call a function of fog: which of the two is settled by the fog's type when they are compiled.
+
+    A NamedTuple with arrays for both costs even fog, the particle filter's, half its speed.
+    """
 
     def choose(table: Any, fog: Any, *rest: Any) -> Any:
         return even.py_func if fog.instance_class is Fog else uneven.py_func
@@ -329,5 +333,5 @@ def log_fog_mass(table: EchoTable, fog: AnyFog, stop: float) -> float:
 @jit
 def log_range_fog(table: EchoTable, fog: AnyFog, r: float, stop: float, log_mass: float) -> float:
     """ln of the density of a fog echo's range."""
-    inside = table.near < r < stop
+    inside = table.near <= r < stop  # a range that was rounded may lie on R1
     return log_fog_density(table, fog, r) - log_mass if inside else -inf

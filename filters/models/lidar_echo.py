@@ -23,7 +23,7 @@ Porous surfaces let a beam through with probability 1 - fill, which mixes the de
 
 from __future__ import annotations
 
-from math import exp, floor, inf, isinf, log, pi, sqrt
+from math import exp, floor, inf, log, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -64,8 +64,8 @@ class Stop(NamedTuple):
 
 @inlined
 def hard_power(table: EchoTable, fog: AnyFog, distance: float, cosine: float, reflectance: float) -> float:
-    """P_hard = A (rho/pi) cos(theta) T² xi / R², saturated; negative where there is no surface (inf)."""
-    if isinf(distance):
+    """P_hard = A (rho/pi) cos(theta) T² xi / R², saturated; negative from the limit of range on."""
+    if distance >= table.range_max:
         return -1.0
     overlap = min(max((distance - table.near) / (table.far - table.near), 0.0), 1.0)
     sent = table.gain * reflectance * cosine * overlap * exp(-2.0 * optical_depth(table, fog, distance))
@@ -264,7 +264,7 @@ def log_glitch(table: EchoTable, ranges: np.ndarray, powers: np.ndarray) -> floa
     total, echoes = table.log_glitch_nothing, 0
     for k in range(powers.size):
         if powers[k] > 0.0:
-            if not table.range_min <= ranges[k] <= table.range_max or powers[k] > POWER_CEILING:
+            if not table.range_min <= ranges[k] <= table.glitch_max or powers[k] > POWER_CEILING:
                 return -inf
             echoes += 1
             total += log(echoes) + table.log_uniform
@@ -374,7 +374,7 @@ def sample_glitch(
     if rng.random() < 0.5:
         return
     for _ in range(1 + int(rng.random() * table.echoes)):
-        r = table.range_min + (table.range_max - table.range_min) * rng.random()
+        r = table.range_min + (table.glitch_max - table.range_min) * rng.random()
         p = table.threshold + (POWER_CEILING - table.threshold) * rng.random()
         report(r, p, NOISE, ranges, powers, labels)
 

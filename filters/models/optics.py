@@ -23,7 +23,9 @@ from filters.spec import Array
 SPEED_OF_LIGHT = 299_792_458.0
 Number = TypeVar("Number", float, Array)
 POWER_LIMIT = 500.0  # expected power saturates here ...
-POWER_CEILING = 1000.0  # ... so that with its spread it stays below this, which fits 16 bits at 1/64
+POWER_CEILING = 1024.0  # ... so that with its spread it stays below this, which is 16 bits at 1/64
+FARTHEST = 320.0  # m: a log's range has 16 bits of 5 mm
+LONGEST = 50.0  # m: of a pulse, and of the overlap, which are tabulated
 MODES = ("strongest", "last", "dual", "all")
 MOST_ECHOES = {"strongest": 1, "last": 1, "dual": 2, "all": 3}  # noise, fog and one surface can echo
 # Cells of a ray through uneven fog, m: .75 m (half a pulse) to 12 m, then 15 % longer each.
@@ -54,7 +56,7 @@ class Optics:
     range_noise : float
         Standard deviation of range at threshold, m; it falls as 1/sqrt(power).
     range_limits : (float, float)
-        Between them false alarms of the noise are uniform, m.
+        Nearest and farthest false alarm of the noise, m; no surface is heard from the second on.
     fog_spread : float
         Standard deviation of the log of a fog echo's range.
     glitch : float
@@ -75,6 +77,19 @@ class Optics:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ValueError(f"optics.mode is {self.mode!r}, expected one of {', '.join(MODES)}")
+        for name in ("pulse", "range_10", "lidar_ratio", "threshold", "fog_spread"):
+            if not 0.0 < getattr(self, name) < np.inf:
+                raise ValueError(f"optics.{name} is {getattr(self, name)}, expected a finite number above 0")
+        if not 0.0 <= self.range_noise < np.inf or not 0.0 <= self.glitch < 1.0:
+            raise ValueError(
+                f"optics.range_noise is {self.range_noise}, optics.glitch {self.glitch}: expected >= 0 m, and 0 to 1"
+            )
+        if SPEED_OF_LIGHT * self.pulse > LONGEST:
+            raise ValueError(f"optics.pulse is {self.pulse} s, expected at most {LONGEST / SPEED_OF_LIGHT:.0e}")
+        for name, most in (("overlap", LONGEST), ("range_limits", FARTHEST)):
+            low, high = getattr(self, name)
+            if not 0.0 < low < high <= most:
+                raise ValueError(f"optics.{name} is {low}, {high} m, expected 0 < first < second <= {most:g}")
 
     @property
     def gain(self) -> float:
@@ -115,6 +130,7 @@ class EchoTable(NamedTuple):
     log_quiet: float  # ln Φ(threshold): noise alone stays below it
     log_sound: float  # ln(1 - glitch)
     log_glitch_nothing: float
+    glitch_max: float  # m
     log_uniform: float  # of a glitch's echo over range and power
     glitch: float
     log_alpha_0: float
@@ -126,6 +142,7 @@ class EchoTable(NamedTuple):
 
 LOG_ALPHA = np.linspace(np.log(2e-4), np.log(4.0), 160)  # visibility 15 km to .75 m
 STOP_STEP = 0.05
+STRAY = 2.0  # m by which the echo of a surface at the limit may stray beyond it: glitches reach as far
 
 
 @lru_cache(maxsize=32)
@@ -161,7 +178,8 @@ def echo_table(optics: Optics) -> EchoTable:
         log_quiet=float(log_ndtr(optics.threshold)),
         log_sound=float(np.log1p(-optics.glitch)),
         log_glitch_nothing=half_glitch,
-        log_uniform=-float(np.log((range_max - range_min) * (POWER_CEILING - optics.threshold))),
+        glitch_max=range_max + STRAY,
+        log_uniform=-float(np.log((range_max + STRAY - range_min) * (POWER_CEILING - optics.threshold))),
         glitch=optics.glitch,
         log_alpha_0=float(LOG_ALPHA[0]),
         log_alpha_step=float(LOG_ALPHA[1] - LOG_ALPHA[0]),

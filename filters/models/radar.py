@@ -103,10 +103,15 @@ class Radar:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name == "latency" and isinstance(value, int | float) and not 0.0 <= value < np.inf:
-                raise ValueError(f"radar.latency is {value} s, expected >= 0 and finite")
-            if name not in ("on", "latency") and isinstance(value, int | float) and not 0.0 < value < np.inf:
+            number = isinstance(value, int | float)
+            if name in ("latency", "false_alarms") and number and not 0.0 <= value < np.inf:
+                raise ValueError(f"radar.{name} is {value}, expected a finite number >= 0")
+            if name not in ("on", "latency", "false_alarms") and number and not 0.0 < value < np.inf:
                 raise ValueError(f"radar.{name} is {value}, expected a finite number above 0")
+            if name in ("film", "concrete") and not (np.isfinite(value).all() and value[1] >= 0.0):
+                raise ValueError(f"radar.{name} is {value} dB, expected two finite numbers, the second >= 0")
+        if isinstance(self.azimuth_deg, int | float) and self.azimuth_deg > 360.0:
+            raise ValueError(f"radar.azimuth_deg is {self.azimuth_deg}, expected at most 360")
         if not 0.0 < self.range_limits[0] < self.range_limits[1] < np.inf:
             raise ValueError(f"radar.range_limits is {self.range_limits} m, expected two numbers, the smaller first")
 

@@ -45,8 +45,9 @@ class VisibilitySensor:
             value = getattr(self, name)
             if isinstance(value, int | float) and not 0.0 < value < np.inf:
                 raise ValueError(f"visibility_sensor.{name} is {value}, expected a finite number above 0")
-        if not 0.0 <= self.latency < np.inf:
-            raise ValueError(f"visibility_sensor.latency is {self.latency} s, expected >= 0 and finite")
+        for name in ("latency", "height"):
+            if not 0.0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"visibility_sensor.{name} is {getattr(self, name)}, expected a finite number >= 0")
         if not 0.0 < self.limits[0] < self.limits[1] < np.inf:
             raise ValueError(f"visibility_sensor.limits is {self.limits} m, expected two numbers, the smaller first")
 

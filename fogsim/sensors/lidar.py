@@ -12,7 +12,7 @@ import numpy as np
 from filters.jit import jit
 from filters.models.attitude import rotation
 from filters.models.fog import fog_at, fog_rays
-from filters.models.lidar_echo import Scene, sample_scan
+from filters.models.lidar_echo import THING, Scene, sample_scan
 from filters.models.optics import Optics, echo_table
 from filters.models.shapes import GROUND, NOTHING, Hits, Solids
 from filters.spec import Array, Pose, Surfaces
@@ -21,6 +21,7 @@ from fogsim.frame import POWER_UNIT, RANGE_UNIT
 from fogsim.sensors.raycast import cast
 from fogsim.world.solids import ASPHALT
 
+MOST_THINGS = 255 - THING
 DEPTH = 3  # things kept per beam: as many bags can let one through
 ROAD = 0.05  # m: what the map has no higher than this is the ground
 
@@ -154,6 +155,8 @@ def scan(
     `alpha` is the extinction, 1/m, as `fogsim.world.fog.extinction_along` gives it. Labels are those of
     `filters.models.lidar_echo`: 0 nothing, 1 noise, 2 fog, 3 lost, 4 ground, 5 the rest of the map, 6 + k thing k.
     """
+    if len(things.x) > MOST_THINGS:
+        raise UserError(f"found {len(things.x)} things in a scan, expected at most {MOST_THINGS}: labels have 8 bits")
     elevation, azimuth = grid(lidar)
     hits = cast(things, pose, elevation, azimuth, DEPTH, False)
     scene = Scene(hits, things, background, on_road(background.range, pose, elevation, azimuth))

@@ -105,7 +105,8 @@ class Fog:
     @property
     def even(self) -> bool:
         """Whether it is the same everywhere."""
-        return self.bank.x[0] == self.bank.x[1] and self.layer.height == 0.0 and self.texture.strength == 0.0
+        bank = self.bank.x[0] < self.bank.x[1] and self.bank.visibility != self.visibility
+        return not bank and self.layer.height == 0.0 and self.texture.strength == 0.0
 
     @property
     def drift(self) -> float:

@@ -34,6 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy.stats import binom, binomtest, chisquare
 
+import fogsim
 from filters.jit import cache_folder
 from filters.models.model import Model
 from filters.models.motion import BagMotion
@@ -56,7 +57,8 @@ SCANS = 5
 DRAWS = 99  # of the posterior, so that there are 100 ranks
 ENOUGH = 200.0  # effective draws that they are resampled from
 BINS = 20
-CONTROLS = {"narrow": 250, "clear": 60}  # encounters with the wrong likelihoods
+WANTED = 500  # encounters
+CONTROLS = {"narrow": 500, "clear": 60}  # encounters with the wrong likelihoods
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 VISIBILITIES = (0.0, 18.0, 25.0, 35.0, np.inf)  # m, bins of the table
 MATTERS = -10.0  # ln probability above which a class's evidence is asked for its error
@@ -185,7 +187,12 @@ def p_values(rows: list[dict[str, Any]], bins: int = BINS) -> dict[str, float]:
 def compute(encounters: int, out: Path, jobs: int) -> dict[str, list[dict[str, Any]]]:
     """All rows of each likelihood by seed, those that are missing computed and recorded."""
     out.mkdir(parents=True, exist_ok=True)
-    made_of = {"scenario": SCENARIO.json, "models": cache_folder().name, "draws": DRAWS, "enough": ENOUGH}
+    made_of = {
+        "scenario": SCENARIO.json,
+        "code": cache_folder(Path(fogsim.__file__).parent).name,
+        "draws": DRAWS,
+        "enough": ENOUGH,
+    }
     rows: dict[str, list[dict[str, Any]]] = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for likelihood in LIKELIHOODS:
@@ -218,7 +225,7 @@ def read(path: Path, made_of: dict[str, Any]) -> dict[int, dict[str, Any]]:
     return {row["seed"]: row for row in map(json.loads, lines)}
 
 
-def report(rows: dict[str, list[dict[str, Any]]], wanted: int) -> bool:
+def report(rows: dict[str, list[dict[str, Any]]]) -> bool:
     """Print the figures; whether all of them hold."""
     right, m = rows["right"], len(QUANTITIES)
     for likelihood, these in rows.items():
@@ -238,7 +245,7 @@ def report(rows: dict[str, list[dict[str, Any]]], wanted: int) -> bool:
     visibility_table(right)
     worst = {likelihood: m * min(p_values(these).values()) for likelihood, these in rows.items()}
     checks = {
-        f"{len(right)} encounters, expected at least {wanted}": len(right) >= wanted,
+        f"{len(right)} encounters, expected at least {WANTED}": len(right) >= WANTED,
         f"m min p = {worst['right']:.3g} with the model's own likelihood, expected > .01": worst["right"] > 0.01,
         f"least effective sample size {min(size):.0f}, expected >= {ENOUGH:.0f}": min(size) >= ENOUGH,
         f"no encounter without enough draws: {sum(map(unreached, right))}": not any(map(unreached, right)),
@@ -328,14 +335,14 @@ def draw(rows: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encounters", type=int, default=500)
+    parser.add_argument("--encounters", type=int, default=WANTED)
     parser.add_argument("--out", type=Path, default=Path("replays/sbc"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     rows = compute(arguments.encounters, arguments.out, arguments.jobs)
     draw(rows, arguments.out / "sbc.png")
     print(f"picture: {arguments.out / 'sbc.png'}")
-    return 0 if report(rows, arguments.encounters) else 1
+    return 0 if report(rows) else 1
 
 
 if __name__ == "__main__":
