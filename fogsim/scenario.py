@@ -51,7 +51,7 @@ class Street:
     """A real sweep as the street: `scan` is a path, "" means the built-in road."""
 
     scan: str = ""
-    layout: str = "auto"  # kitti, stf, or auto
+    layout: str = "auto"  # kitti, nuscenes, stf, pcd, or auto
     sensor_height: float = 1.73  # m above the road, of the sensor that made the sweep
 
 
