@@ -26,7 +26,8 @@ import numpy as np
 
 from filters.jit import jit
 from filters.models.fog import fog_at, fog_law, fog_power
-from filters.models.lidar_echo import FOG, NOISE, REACH, STRUCTURE, beams_until
+from filters.models.lidar_echo import FOG, NOISE, REACH, STRUCTURE
+from filters.models.lidar_scan import beams_until
 from filters.models.normal import sample_tail
 from filters.models.optics import POWER_LIMIT, STOP_STEP, EchoTable, Optics, echo_table
 

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from filters.models.fog import BUNDLE, fog_at, fog_rays
-from filters.models.lidar_echo import FOG, GROUND, LOST, NOISE, NOTHING, STRUCTURE, THING, Scene, sample_scan
+from filters.models.lidar_echo import FOG, GROUND, LOST, NOISE, NOTHING, STRUCTURE, THING
+from filters.models.lidar_scan import Scene, sample_scan
 from filters.models.optics import CELLS, MODES, MOST_ECHOES, Optics, echo_table
 from filters.models.shapes import Hits, Solids
 from filters.spec import Surfaces

@@ -11,7 +11,7 @@ from scipy import stats
 
 from filters.models.fog import fog_at, fog_power
 from filters.models.lidar_echo import log_density, stop_at
-from filters.models.normal import log_add, log_cdf, sample_tail
+from filters.models.normal import decay, log_add, log_cdf, sample_tail
 from filters.models.optics import MODES, MOST_ECHOES, Optics, echo_table, extinction
 from tests import reference
 from tests.echoes import (
@@ -117,6 +117,16 @@ def test_the_noise_s_tail_is_the_normal_s():
     rng = np.random.default_rng(2)
     draws = np.array([sample_tail(2.5, rng) for _ in range(20_000)])
     assert stats.kstest(draws, lambda x: 1.0 - stats.norm.sf(x) / stats.norm.sf(2.5)).pvalue > 1e-3
+
+
+@given(st.floats(0.0, 690.0))
+def test_decay_is_the_exponential_function(x):
+    assert decay(x) == pytest.approx(np.exp(-x), rel=4e-16)
+
+
+def test_what_no_light_comes_back_from_decays_to_nothing():
+    assert decay(0.0) == 1.0
+    assert 0.0 < decay(np.inf) == decay(1e9) < 1e-300
 
 
 # Integral

@@ -14,7 +14,7 @@ from filters.models.incidence import meet, standing
 from filters.models.shapes import BOX, CYLINDER, ELLIPSOID, GROUND, JERSEY, NOTHING, BagPrior, BarrierPrior, Solids
 from filters.spec import Pose
 from fogsim.sensors.lidar import Lidar, grid, map_surfaces
-from fogsim.sensors.raycast import cast
+from fogsim.sensors.raycast import around, cast
 from fogsim.sensors.windows import windows_of
 from fogsim.world.setting import Road
 from fogsim.world.solids import ASPHALT, join, road_map
@@ -270,6 +270,11 @@ def test_of_two_at_one_range_the_ground_then_the_lower_index_comes_first():
     buried = (BOX, 0.0, 0.0, -1.0, 50.0, 50.0, 1.0, 0.0, 0.0, 0.0)  # its top is the ground
     hits = cast(solids_of([buried]), Pose(0.0, 0.0, 1.0, 0.0), np.array([-0.5]), np.array([0.0]), 2, True)
     assert hits.what[0, 0].tolist() == [GROUND, 0]
+
+
+@pytest.mark.parametrize("azimuth", [np.linspace(-np.pi, np.pi, 3600), np.linspace(0.2, 0.3, 2), np.array([1.0])])
+def test_cosines_and_sines_of_a_grid(azimuth):
+    np.testing.assert_allclose(around(azimuth), (np.cos(azimuth), np.sin(azimuth)), atol=1e-12)
 
 
 def test_windows_are_near_to_far_and_small():

@@ -195,6 +195,7 @@ def right(small):
 
 
 def test_ranks_of_the_truth_are_uniform(small, right):
+    """So few encounters notice neither a slip nor range noise x .7 for sure: that takes the whole study, below."""
     p = small.p_values(right, bins=6)
     assert len(p) * min(p.values()) > 0.001, p
     assert min(row["ess"] for row in right) >= small.ENOUGH

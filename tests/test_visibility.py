@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from filters.models.fog import fog_at
-from filters.models.lidar_echo import Scene, log_density_background, sample_scan
+from filters.models.lidar_echo import log_density_background
+from filters.models.lidar_scan import Scene, sample_scan
 from filters.models.optics import Optics, echo_table, extinction
 from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE, Hits, Solids
 from filters.models.visibility import predict_visibility, update_visibility, visibility_prior

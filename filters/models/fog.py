@@ -316,6 +316,24 @@ def fog_on(table: EchoTable, fog: Fog | FogRays, ring: int, bundle: int) -> AnyF
     return same_fog(table, fog, ring, bundle) if isinstance(fog, Fog) else fog_along(table, fog, ring, bundle)
 
 
+@jit
+def all_columns(table: EchoTable, fog: Fog, columns: int) -> int:
+    """Even fog is the same on every ray."""
+    return columns
+
+
+@jit
+def bundle_of_columns(table: EchoTable, fog: FogRays, columns: int) -> int:
+    """As the world's fog was integrated."""
+    return BUNDLE
+
+
+def columns_a_ray(table: EchoTable, fog: Fog | FogRays, columns: int) -> int:
+    """How many neighbouring columns of a scan share a ray of its fog."""
+    return (all_columns if isinstance(fog, Fog) else bundle_of_columns)(table, fog, columns)
+
+
+by_type(columns_a_ray, all_columns, bundle_of_columns)
 by_type(fog_on, same_fog, fog_along)
 by_type(optical_depth, even_depth, uneven_depth)
 by_type(fog_power, even_power, uneven_power)

@@ -23,30 +23,24 @@ Porous surfaces let a beam through with probability 1 - fill, which mixes the de
 
 from __future__ import annotations
 
-from math import exp, floor, inf, log, pi, sqrt
+from math import exp, inf, log, pi, sqrt
 from typing import NamedTuple
 
 import numpy as np
 
 from filters.jit import inlined, jit
 from filters.models.fog import (
-    BUNDLE,
     AnyFog,
-    Fog,
-    FogRays,
     fog_at,
     fog_law,
-    fog_on,
     fog_power,
     log_fog_mass,
     log_range_fog,
     optical_depth,
     sample_fog_range,
 )
-from filters.models.normal import LOG_SQRT_2PI, log_add, log_cdf, sample_tail
+from filters.models.normal import LOG_SQRT_2PI, decay, log_add, log_cdf
 from filters.models.optics import MODES, POWER_CEILING, POWER_LIMIT, EchoTable
-from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE, Hits, Solids
-from filters.spec import Surfaces
 
 REACH = 12.0  # standard deviations of power beyond which a candidate cannot have made an echo
 NOTHING, NOISE, FOG, LOST, GROUND, STRUCTURE, THING = range(7)  # what an echo truly is; THING + k is object k
@@ -65,11 +59,10 @@ class Stop(NamedTuple):
 @inlined
 def hard_power(table: EchoTable, fog: AnyFog, distance: float, cosine: float, reflectance: float) -> float:
     """P_hard = A (rho/pi) cos(theta) T² xi / R², saturated; negative from the limit of range on."""
-    if distance >= table.range_max:
-        return -1.0
     overlap = min(max((distance - table.near) / (table.far - table.near), 0.0), 1.0)
-    sent = table.gain * reflectance * cosine * overlap * exp(-2.0 * optical_depth(table, fog, distance))
-    return min(sent / (pi * distance * distance), POWER_LIMIT)
+    sent = table.gain * reflectance * cosine * overlap * decay(2.0 * optical_depth(table, fog, distance))
+    power = min(sent / (pi * distance * distance), POWER_LIMIT)
+    return power if distance < table.range_max else -1.0
 
 
 @inlined
@@ -377,96 +370,6 @@ def sample_glitch(
         r = table.range_min + (table.glitch_max - table.range_min) * rng.random()
         p = table.threshold + (POWER_CEILING - table.threshold) * rng.random()
         report(r, p, NOISE, ranges, powers, labels)
-
-
-@jit
-def beams_until(log_spared: float, rng: np.random.Generator) -> int:
-    """Beams until the next rare event (geometric), ln Pr(none in a beam) given."""
-    return int(min(floor(log(1.0 - rng.random()) / log_spared), 1e18)) if log_spared < 0.0 else 1 << 60
-
-
-class Scene(NamedTuple):
-    """What the beams of a scan meet: objects, their materials, and the known map; arrays (rings, columns, ...)."""
-
-    things: Hits
-    solids: Solids
-    background: Surfaces
-    ground: np.ndarray
-
-
-class Echoes(NamedTuple):
-    """Arrays (rings, columns, echoes): ranges (m), powers (0: no echo) and labels."""
-
-    range: np.ndarray
-    power: np.ndarray
-    label: np.ndarray
-
-
-@jit
-def sample_scan(table: EchoTable, fog: Fog | FogRays, scene: Scene, rng: np.random.Generator) -> Echoes:
-    """Draw a scan in even fog (`fog_at`) or uneven fog (`fog_rays`).
-
-    Labels are NOTHING, NOISE, FOG, LOST, GROUND, STRUCTURE or THING + k.
-    """
-    things, behind, ground = scene.things, scene.background, scene.ground
-    reflectance, fill = scene.solids.reflectance, scene.solids.fill
-    roughness, texture = scene.solids.roughness, scene.solids.texture
-    rings, columns = ground.shape
-    shape = (rings, columns, table.echoes)
-    ranges, powers, labels = np.zeros(shape), np.zeros(shape), np.zeros(shape, np.uint8)
-    to_glitch, to_noise = beams_until(table.log_sound, rng), beams_until(table.log_quiet, rng)
-    for ring in range(rings):
-        ray, normals = fog_on(table, fog, ring, 0), rng.standard_normal((columns, 3))
-        for c in range(columns):
-            z = normals[c, 0], normals[c, 1], normals[c, 2]
-            if c % BUNDLE == 0 and c > 0:
-                ray = fog_on(table, fog, ring, c // BUNDLE)
-            distance, cosine, bright = behind.range[ring, c], behind.cosine[ring, c], behind.reflectance[ring, c]
-            rough, textured = BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE
-            surface = GROUND if ground[ring, c] else STRUCTURE
-            for k in range(things.range.shape[2]):
-                if things.range[ring, c, k] >= distance:
-                    break
-                i = things.what[ring, c, k]
-                if fill[i] >= 1.0 or rng.random() < fill[i]:
-                    distance, cosine, bright = things.range[ring, c, k], things.cosine[ring, c, k], reflectance[i]
-                    rough, textured, surface = roughness[i], texture[i], THING + i
-                    break
-            stop = stop_at(table, ray, distance, cosine, bright, rough, textured)
-            noise = 0.0
-            if to_noise == 0:
-                noise, to_noise = sample_tail(table.threshold, rng), 1 + beams_until(table.log_quiet, rng)
-            if to_glitch > 0 and table.mode == STRONGEST:
-                r, p, i = sample_strongest(table, ray, stop, noise, z, rng)
-                if p > 0.0:
-                    ranges[ring, c, 0], powers[ring, c, 0] = r, p
-                    labels[ring, c, 0] = surface if i == 2 else NOISE + i
-                elif distance < table.range_max:
-                    labels[ring, c, 0] = LOST
-            else:
-                slots = ranges[ring, c], powers[ring, c], labels[ring, c]
-                if to_glitch > 0:
-                    sample_several(table, ray, stop, noise, surface, z, rng, *slots)
-                else:
-                    to_glitch = 1 + beams_until(table.log_sound, rng)
-                    sample_glitch(table, rng, *slots)
-                if distance < table.range_max:
-                    mark_lost(surface, *slots[1:])
-            to_glitch, to_noise = to_glitch - 1, to_noise - 1
-    return Echoes(ranges, powers, labels)
-
-
-@jit
-def mark_lost(surface: int, powers: np.ndarray, labels: np.ndarray) -> None:
-    """Label a beam's first free slot LOST where the stopping surface has no echo."""
-    free = -1
-    for k in range(labels.size - 1, -1, -1):
-        if labels[k] == surface:
-            return
-        if powers[k] == 0.0:
-            free = k
-    if free >= 0:
-        labels[free] = LOST
 
 
 @jit

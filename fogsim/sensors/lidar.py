@@ -12,13 +12,14 @@ import numpy as np
 from filters.jit import jit
 from filters.models.attitude import rotation
 from filters.models.fog import fog_at, fog_rays
-from filters.models.lidar_echo import THING, Scene, sample_scan
+from filters.models.lidar_echo import THING
+from filters.models.lidar_scan import Scene, sample_scan
 from filters.models.optics import Optics, echo_table
 from filters.models.shapes import GROUND, NOTHING, Hits, Solids
 from filters.spec import Array, Pose, Surfaces
 from fogsim.errors import UserError, are_numbers, expect_positive
 from fogsim.frame import POWER_UNIT, RANGE_UNIT
-from fogsim.sensors.raycast import cast
+from fogsim.sensors.raycast import around, cast
 from fogsim.world.solids import ASPHALT
 
 MOST_THINGS = 255 - THING
@@ -171,9 +172,8 @@ def on_road(distance: np.ndarray, pose: Pose, elevation: np.ndarray, azimuth: np
     rings, columns = distance.shape
     result = np.empty((rings, columns), np.bool_)
     ahead, left, above = rotation(pose.yaw, pose.pitch, pose.roll)[2]
-    slant = np.empty(columns)
-    for c in range(columns):
-        slant[c] = ahead * cos(azimuth[c]) + left * sin(azimuth[c])
+    forward, leftward = around(azimuth)
+    slant = ahead * forward + left * leftward
     for r in range(rings):
         level, up = cos(elevation[r]), above * sin(elevation[r])
         for c in range(columns):

@@ -24,7 +24,8 @@ class Bank:
     visibility : float
         Within it, m, where that about it is `Fog.visibility`; the truth is off the report by one factor in both.
     edge : float
-        Over which its visibility goes over into that about it, m, centred on each end.
+        Over which its visibility goes over into that about it, m, centred on each end: a bank shorter than this is
+        nowhere as thick as it says.
     """
 
     x: tuple[float, float] = (0.0, 0.0)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy_peers
 from frame_time import stay_on_one_core
 
-from filters.models import lidar_echo, object_echo
+from filters.models import lidar_scan, object_echo
 from filters.models.fog import fog_at
 from filters.models.optics import echo_table
 from filters.models.shapes import Hits, Solids
@@ -44,26 +44,26 @@ def best_times(ours: Callable[[], object], peer: Callable[[], object]) -> tuple[
     return min(seconds[0][1:]), min(seconds[1][1:])
 
 
-def scene_of(rng: np.random.Generator) -> lidar_echo.Scene:
+def scene_of(rng: np.random.Generator) -> lidar_scan.Scene:
     """Beams that meet a porous thing before a wall."""
     shape = (1, BEAMS, 1)
     things = Hits(rng.uniform(3.0, 30.0, shape), rng.uniform(0.1, 1.0, shape), np.zeros(shape, np.int64))
     solids = Solids(**{f: np.array([{"fill": 0.8, "reflectance": 0.3}.get(f, 0.1)]) for f in Solids._fields})
     behind = Surfaces(*(rng.uniform(low, high, shape[:2]) for low, high in ((20.0, 60.0), (0.1, 1.0), (0.1, 0.6))))
-    return lidar_echo.Scene(things, solids, behind, np.zeros(shape[:2], bool))
+    return lidar_scan.Scene(things, solids, behind, np.zeros(shape[:2], bool))
 
 
 def sampling() -> None:
     """Beams per second of `sample_scan`."""
     scene, alpha = scene_of(stream(0, "beams")), float(np.log(20.0) / 25.0)
     fog, rngs = fog_at(TABLE, alpha), (stream(0, "ours"), stream(0, "peer"))
-    drawn = [lidar_echo.sample_scan(TABLE, fog, scene, rngs[0]).label.ravel() for _ in range(20)]
+    drawn = [lidar_scan.sample_scan(TABLE, fog, scene, rngs[0]).label.ravel() for _ in range(20)]
     peers = [numpy_peers.sample_scan(TABLE, alpha, scene, rngs[1])[2] for _ in range(20)]
     counts = np.array([np.bincount(np.concatenate(labels), minlength=8) for labels in (drawn, peers)])
     apart = np.abs(counts[0] - counts[1]) / np.sqrt(counts.sum(axis=0) + 1.0)
     assert (apart < 5.0).all(), f"not the same law: {counts}"
     ours, peer = best_times(
-        lambda: lidar_echo.sample_scan(TABLE, fog, scene, rngs[0]),
+        lambda: lidar_scan.sample_scan(TABLE, fog, scene, rngs[0]),
         lambda: numpy_peers.sample_scan(TABLE, alpha, scene, rngs[1]),
     )
     show("sample_scan, M beams/s", BEAMS / 1e6, ours, peer)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import log_ndtr, ndtr, ndtri
 
-from filters.models.lidar_echo import FOG, GROUND, LOST, NOISE, NOTHING, STRUCTURE, THING, Scene
+from filters.models.lidar_echo import FOG, GROUND, LOST, NOISE, NOTHING, STRUCTURE, THING
+from filters.models.lidar_scan import Scene
 from filters.models.object_echo import Window
 from filters.models.optics import POWER_CEILING, POWER_LIMIT, EchoTable
 from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE, BOX, Solids

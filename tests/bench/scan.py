@@ -15,7 +15,7 @@ import numpy as np
 from frame_time import stay_on_one_core
 
 from filters.models.fog import fog_at, fog_rays
-from filters.models.lidar_echo import Scene, sample_scan
+from filters.models.lidar_scan import Scene, sample_scan
 from filters.models.optics import echo_table
 from filters.models.shapes import BagPrior, BarrierPrior, Solids
 from filters.streams import stream
