@@ -35,7 +35,6 @@ from filters.jit import jit
 from filters.resampling import ess, systematic
 from filters.spec import Array
 
-MOVES = 4  # of every member after each step
 EFFECTIVE = 0.4  # share of the population that a step leaves effective
 PRIOR_SHARE = 0.05  # s
 FREEDOM = 5.0  # ν
@@ -110,9 +109,9 @@ def log_standard_normal(points: Array) -> Array:
     return np.asarray(-0.5 * (points**2).sum(axis=1) - 0.5 * points.shape[1] * log(2.0 * pi))
 
 
-def adapt(log_likelihood: LogLikelihood, guess: Proposal, n: int, rng: np.random.Generator) -> Proposal:
-    """A proposal from a population of n that starts at a guess."""
-    population = explore(log_likelihood, guess, n, rng)
+def adapt(log_likelihood: LogLikelihood, guess: Proposal, n: int, moves: int, rng: np.random.Generator) -> Proposal:
+    """A proposal from a population of n, moved so many times after each step, that starts at a guess."""
+    population = explore(log_likelihood, guess, n, moves, rng)
     off = population - population.mean(axis=0)
     P = off.T @ off / n
     root = np.linalg.cholesky(P + np.diag(1e-4 * np.diag(P) + 1e-16))
@@ -134,14 +133,14 @@ class Population(NamedTuple):
         return Population(points, start, log_standard_normal(points) + log_likelihood(points) - start)
 
 
-def explore(log_likelihood: LogLikelihood, guess: Proposal, n: int, rng: np.random.Generator) -> Array:
+def explore(log_likelihood: LogLikelihood, guess: Proposal, n: int, moves: int, rng: np.random.Generator) -> Array:
     """A population (n, d) brought from the guess to about the posterior."""
     now, done = Population.at(guess.draw(n, rng), log_likelihood, guess), 0.0
     while done < 1.0:
         step = largest_step(now.ratio, 1.0 - done)
         chosen = systematic(np.exp(step * (now.ratio - now.ratio.max())), rng.random())
         now, done = Population(*(part[chosen] for part in now)), done + step
-        for _ in range(MOVES):
+        for _ in range(moves):
             there = Population.at(differences(now.points, rng), log_likelihood, guess)
             gain = there.start - now.start + done * (there.ratio - now.ratio)
             accept = np.log(rng.random(n)) < gain

@@ -33,7 +33,7 @@ from filters.spec import BARRIER, CLASSES, Array, Prior, Scan, Surfaces
 
 NODES, SPAN = 33, 8.0
 ASIDE = 4.0  # beams farther than this many deviations of the announced place from it tell where v's nodes go
-POPULATIONS = (1000, 2000, 4000, 8000)  # tried in turn until enough draws are effective
+EFFORTS = ((1000, 4), (2000, 16), (8000, 16))  # members of a population and moves a step, tried until enough is drawn
 MOST = 40_000  # draws per population
 ECHO = (0.3, 0.5)  # m, deviations of the object's centre along and across the road about an echo of it
 CENTRES = 50  # of them at most, about
@@ -141,11 +141,11 @@ def background_at(model: Model, window: Window, nodes: Array) -> Array:
 
 
 class Posterior(NamedTuple):
-    """Weighted draws per class, ln p(class | scans) (K,), and how many populations it took at most."""
+    """Weighted draws per class, ln p(class | scans) (K,), and how many efforts it took."""
 
     draws: tuple[Weighted, ...]
     log_probs: Array
-    populations: int
+    efforts: int
 
     @property
     def log_weights(self) -> tuple[Array, ...]:
@@ -170,18 +170,23 @@ class Posterior(NamedTuple):
 def posterior(target: Standing, enough: float, rng: np.random.Generator) -> Posterior:
     """Draws of every class, `enough` of them effective.
 
-    A class that lies `NEGLIGIBLE` below another needs fewer. `populations` beyond `POPULATIONS` says that one
-    that matters did not reach `enough`.
+    A class that lies `NEGLIGIBLE` below another needs fewer. `efforts` beyond `EFFORTS` says that one that matters
+    did not reach `enough`.
     """
-    floor, draws, most = -np.inf, {}, 1
-    for klass in range(len(CLASSES)):
-        f = target.log_likelihood(klass)
-        for attempt, n in enumerate(POPULATIONS, 1):
-            draws[klass] = weigh(f, adapt(f, target.guess(klass), n, rng), enough, MOST, rng, floor)
-            reached = ess(draws[klass].log_weights) >= enough or draws[klass].log_evidence < floor
-            most = max(most, attempt if reached else attempt + 1)
-            if reached:
-                break
-        floor = max(floor, draws[klass].log_evidence - NEGLIGIBLE)
+    draws, poor, efforts = {}, list(range(len(CLASSES))), 0
+    while poor and efforts < len(EFFORTS):
+        for klass in poor:
+            f, floor = target.log_likelihood(klass), best(draws) - NEGLIGIBLE
+            proposal = adapt(f, target.guess(klass), *EFFORTS[efforts], rng)
+            draws[klass] = weigh(f, proposal, enough, MOST, rng, floor)
+        matter = [k for k, d in draws.items() if d.log_evidence >= best(draws) - NEGLIGIBLE]
+        poor = [k for k in matter if ess(draws[k].log_weights) < enough]
+        efforts += 1
     evidence = np.array([draws[k].log_evidence for k in range(len(CLASSES))]) + target.prior.log_probs
-    return Posterior(tuple(draws[k] for k in range(len(CLASSES))), evidence - log_sum_exp(evidence), most)
+    found = tuple(draws[k] for k in range(len(CLASSES)))
+    return Posterior(found, evidence - log_sum_exp(evidence), efforts + bool(poor))
+
+
+def best(draws: dict[int, Weighted]) -> float:
+    """The greatest log-evidence so far."""
+    return max((d.log_evidence for d in draws.values()), default=-np.inf)

@@ -40,7 +40,7 @@ def small(study):
         patch.setattr(study, "SCANS", 1)
         patch.setattr(study, "ENOUGH", 100.0)
         patch.setattr(study, "SCENARIO", replace(study.SCENARIO, hazards=(hazard,), lidar=lidar))
-        patch.setattr(posteriors, "POPULATIONS", (600, 1200, 2400))
+        patch.setattr(posteriors, "EFFORTS", ((600, 4), (1200, 8), (2400, 8)))
         yield study
 
 
@@ -58,7 +58,7 @@ def gaussian(z, s):
 
 def sample(log_likelihood, d, enough=2000.0, n=500):
     rng = np.random.default_rng(1)
-    return weigh(log_likelihood, adapt(log_likelihood, guess(d), n, rng), enough, 40_000, rng)
+    return weigh(log_likelihood, adapt(log_likelihood, guess(d), n, 4, rng), enough, 40_000, rng)
 
 
 @pytest.mark.parametrize("s", [0.003, 0.1, 3.0])
@@ -204,8 +204,8 @@ def test_ranks_of_the_truth_are_uniform(small, right):
 
 
 def test_a_likelihood_without_fog_echoes_is_noticed(small, monkeypatch):
-    """How well a wrong posterior is sampled does not matter: it gets one population and few draws."""
-    monkeypatch.setattr(posteriors, "POPULATIONS", (600,))
+    """How well a wrong posterior is sampled does not matter: it gets one effort and few draws."""
+    monkeypatch.setattr(posteriors, "EFFORTS", ((600, 4),))
     monkeypatch.setattr(posteriors, "MOST", 4000)
     p = small.p_values([small.calibrate((seed, "clear")) for seed in range(24)], bins=6)
     assert len(p) * min(p.values()) < 0.001, p

@@ -42,7 +42,7 @@ from filters.models.optics import MODES
 from filters.models.shapes import ELLIPSOID, Solids
 from filters.resampling import ess
 from filters.spec import BARRIER, Pose, Prior, Scan
-from filters.standing import POPULATIONS, Posterior, Standing, posterior, standing
+from filters.standing import EFFORTS, Posterior, Standing, posterior, standing
 from filters.streams import stream
 from fogsim.background import background_of
 from fogsim.followers import model_of
@@ -147,7 +147,7 @@ def row_of(
         "class_ess": [ess(d.log_weights) for d in found.draws],
         "evidence_error": [d.evidence_error for d in found.draws],
         "log_probs": found.log_probs.tolist(),
-        "populations": found.populations,
+        "efforts": found.efforts,
     }
 
 
@@ -232,13 +232,13 @@ def report(rows: dict[str, list[dict[str, Any]]]) -> bool:
         p = p_values(these)
         print(f"{likelihood}, {len(these)} encounters: " + ", ".join(f"{name} p = {v:.2g}" for name, v in p.items()))
     size, ratio = [row["ess"] for row in right], float(np.median([row["sd"] / row["prior_sd"] for row in right]))
-    tried = [row["populations"] for row in right]
+    tried = [row["efforts"] for row in right]
     both = ((e, p) for row in right for e, p in zip(row["evidence_error"], row["log_probs"], strict=True))
     errors = [e for e, p in both if p > MATTERS]
     seconds = sum(row["seconds"] for these in rows.values() for row in these)
     print(f"effective draws: least {min(size):.0f}, median {np.median(size):.0f}; computed in {seconds / 60:.0f} min")
     print(f"relative error of an evidence that matters: median {np.median(errors):.3f}, most {max(errors):.3f}")
-    print(f"encounters with a second population {sum(t > 1 for t in tried)}, never enough {sum(map(unreached, right))}")
+    print(f"encounters with a second effort {sum(t > 1 for t in tried)}, never enough {sum(map(unreached, right))}")
     gap = np.array([row["barrier"] - row["p_barrier"] for row in right])
     scale = np.sqrt(sum(row["p_barrier"] * (1.0 - row["p_barrier"]) for row in right))
     print(f"barriers less their summed probability, in standard deviations: {gap.sum() / scale:.2f}")
@@ -259,8 +259,8 @@ def report(rows: dict[str, list[dict[str, Any]]]) -> bool:
 
 
 def unreached(row: dict[str, Any]) -> bool:
-    """Whether no population gave a class that matters enough effective draws."""
-    return bool(row["populations"] > len(POPULATIONS))
+    """Whether no effort gave a class that matters enough effective draws."""
+    return bool(row["efforts"] > len(EFFORTS))
 
 
 def visibility_table(rows: list[dict[str, Any]]) -> None:
