@@ -20,8 +20,9 @@ FILTERS = {
 
 
 def known_filters() -> dict[str, str]:
-    """Ours and the installed ones, name -> module:class."""
-    return FILTERS | {e.name: e.value for e in entry_points(group="fogsim.filters")}
+    """Ours and the installed ones, name -> module:class; an installed one cannot take a name of ours."""
+    installed = {e.name: e.value for e in entry_points(group="fogsim.filters")}
+    return FILTERS | {name: where for name, where in installed.items() if name not in FILTERS}
 
 
 def make_filter(name: str, model: Model) -> Filter[Any]:

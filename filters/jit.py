@@ -38,14 +38,14 @@ def package_of(function: Callable[..., Any]) -> Path:
     return next(tops, HERE)
 
 
-def compiled(forceinline: bool = False) -> Callable[[Callable[..., Any]], Any]:
+def compiled(forceinline: bool = False, cache: bool = True) -> Callable[[Callable[..., Any]], Any]:
     """A decorator that compiles lazily with the house's flags; NUMBA_CACHE_DIR, where set, is respected."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         before = config.CACHE_DIR
         config.CACHE_DIR = before or str(cache_folder(package_of(function)))
         try:
-            return njit(cache=True, error_model="numpy", forceinline=forceinline)(function)
+            return njit(cache=cache, error_model="numpy", forceinline=forceinline)(function)
         finally:
             config.CACHE_DIR = before
 
@@ -54,3 +54,4 @@ def compiled(forceinline: bool = False) -> Callable[[Callable[..., Any]], Any]:
 
 jit = compiled()
 inlined = compiled(forceinline=True)  # for the insides of a long loop: LLVM else copies whole tables to each call
+uncached = compiled(cache=False)  # for kernels that are given kernels, which numba would never find in its cache again

@@ -9,8 +9,8 @@ a frame y then gives the posterior's weights by one regularised solve:
 
     gamma = (G_X + n eps I)⁻¹ m          alpha = D V (V'DV + lambda I)⁻¹ v(y)      D = diag max(gamma, 0)
 
-with G_Y = VV' and k_Y(y) = V v(y) by pivoted incomplete Cholesky. Sources: Fukumizu, Song, Gretton 2013,
-JMLR 14:3753; importance weights D from Xu, Chen, Doucet, Gretton 2022, arXiv 2202.02474.
+with G_Y = VV' and k_Y(y) = V v(y): `filters.kernel_rules.importance_weighted`. Sources: Fukumizu, Song, Gretton
+2013, JMLR 14:3753; importance weights D from Xu, Chen, Doucet, Gretton 2022, arXiv 2202.02474.
 
 The prior is a Gaussian over (distance, ln visibility) about where perception says the frame was taken, with
 even classes. What the rule then says of the class is the frame's evidence, fused in log space:
@@ -33,11 +33,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from filters.belief import normalise, update_log_probs
 from filters.gaussian import diffusion, predict_position, update_position
-from filters.kernels import incomplete_cholesky, median_square, squares
+from filters.kernel_rules import importance_weighted, settle
+from filters.kernels import LowRank, coordinates, low_rank, median_square, squares
 from filters.models.model import Model
 from filters.spec import (
     CLASSES,
@@ -76,8 +76,7 @@ class Pairs(NamedTuple):
     """A checkpoint and what of the rule does not depend on the frame: n pairs, r pivots.
 
     `latents` (n, L) with bandwidths `width` (L,); `one_hot` (n, K); `solve` = (G_X + n eps I)⁻¹ (n, n);
-    `pivots` (r, F) normalised features; `factor` V (n, r) and `pivot_solve` (r, r) with
-    v(y) = pivot_solve k(pivots, y); `scale` = 1 / 2 h².
+    `observed`, the low-rank form of G_Y, on features normalised by `mean` and `deviation` (F,).
     """
 
     latents: Array
@@ -86,10 +85,7 @@ class Pairs(NamedTuple):
     solve: Array
     mean: Array
     deviation: Array
-    pivots: Array
-    factor: Array
-    pivot_solve: Array
-    scale: float
+    observed: LowRank
     tau: Array
 
 
@@ -126,7 +122,7 @@ class KernelBayes:
         tempered = sample.tau[int(features.detected > 0.5)] * added
         position, nis, fit = update_position(state.position, features.position, features.covariance)
         log_probs = update_log_probs(state.log_probs, tempered) if status == Status.OK else state.log_probs
-        return KernelState(log_probs, position), Info(tempered, ess(weights), nis, status=status or fit)
+        return KernelState(log_probs, position), Info(tempered, settle(weights)[2], nis, status=status or fit)
 
     def belief(self, state: KernelState) -> Belief:
         return Belief(state.log_probs, state.position)
@@ -149,16 +145,6 @@ def embed(latents: Array, width: Array, prior: Gaussian) -> Array:
     return np.prod(width / np.sqrt(spread)) * np.exp(-0.5 * ((latents - prior.mean) ** 2 / spread).sum(axis=1))
 
 
-def rule(factor: Array, v: Array, gamma: Array, regulariser: float) -> Array:
-    """The posterior's weights on the pairs, alpha = D V (V'DV + lambda I)⁻¹ v with D = diag max(gamma, 0): (n,)."""
-    used = gamma > 0.0
-    root = factor[used] * np.sqrt(gamma[used])[:, None]
-    solved = cho_solve(cho_factor(root.T @ root + regulariser * np.eye(len(v))), v)
-    alpha = np.zeros(len(gamma))
-    alpha[used] = gamma[used] * (factor[used] @ solved)
-    return alpha
-
-
 def posterior_weights(sample: Pairs, prior: Gaussian, values: Array) -> Array:
     """The rule for one frame of features (F,) under a Gaussian over latents and even classes: alpha (n,).
 
@@ -168,8 +154,7 @@ def posterior_weights(sample: Pairs, prior: Gaussian, values: Array) -> Array:
     share = sample.one_hot.shape[1] * (gamma @ sample.one_hot)
     gamma = gamma / np.maximum(sample.one_hot @ share, 1e-300)
     y = np.clip((values - sample.mean) / sample.deviation, -FEATURE_LIMIT, FEATURE_LIMIT)
-    likeness = np.exp(-sample.scale * ((sample.pivots - y) ** 2).sum(axis=1))
-    return rule(sample.factor, sample.pivot_solve @ likeness, gamma, LAMBDA)
+    return importance_weighted(sample.observed.factor, coordinates(sample.observed, y), gamma, LAMBDA)
 
 
 def class_evidence(sample: Pairs, weights: Array) -> tuple[Array, Status]:
@@ -185,13 +170,6 @@ def class_evidence(sample: Pairs, weights: Array) -> tuple[Array, Status]:
     return np.log(np.maximum(p / p.sum(), FLOOR) * len(mass)), Status.OK
 
 
-def ess(weights: Array) -> float:
-    """(Σ w)² / Σ w² of the positive weights, 0 if there are none."""
-    w = np.maximum(weights, 0.0)
-    top = w.max()
-    return float((w / top).sum() ** 2 / ((w / top) @ (w / top))) if top > 0.0 else 0.0
-
-
 def build(latents: Array, features: Array, labels: Array, mean: Array, deviation: Array, tau: Array) -> Pairs:
     """Everything of the rule that does not depend on the frame, with bandwidths by the median heuristic."""
     n = len(labels)
@@ -199,11 +177,8 @@ def build(latents: Array, features: Array, labels: Array, mean: Array, deviation
     one_hot = np.eye(len(CLASSES))[labels.astype(int)]
     gram = np.exp(-0.5 * squares(latents / width)) * (one_hot @ one_hot.T)
     y = np.clip((features - mean) / deviation, -FEATURE_LIMIT, FEATURE_LIMIT)
-    scale = 0.5 / median_square(y)
-    factor, pivots = incomplete_cholesky(np.exp(-scale * squares(y)), TOLERANCE, RANK)
-    solve = np.linalg.inv(gram + n * EPSILON * np.eye(n))
-    pivot_solve = np.linalg.inv(factor[pivots])
-    return Pairs(latents, width, one_hot, solve, mean, deviation, y[pivots], factor, pivot_solve, scale, tau)
+    observed = low_rank(y, 0.5 / median_square(y), TOLERANCE, RANK)
+    return Pairs(latents, width, one_hot, np.linalg.inv(gram + n * EPSILON * np.eye(n)), mean, deviation, observed, tau)
 
 
 @lru_cache(maxsize=8)

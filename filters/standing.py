@@ -173,7 +173,8 @@ def posterior(target: Standing, enough: float, rng: np.random.Generator) -> Post
     A class that lies `NEGLIGIBLE` below another needs fewer. `efforts` beyond `EFFORTS` says that one that matters
     did not reach `enough`.
     """
-    draws, poor, efforts = {}, list(range(len(CLASSES))), 0
+    draws: dict[int, Weighted] = {}
+    poor, efforts = list(range(len(CLASSES))), 0
     while poor and efforts < len(EFFORTS):
         for klass in poor:
             f, floor = target.log_likelihood(klass), best(draws) - NEGLIGIBLE

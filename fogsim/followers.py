@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, TypeVar
 
 import numpy as np
 
-from filters import make_filter
+from filters import known_filters, make_filter
 from filters.fusion import pool
 from filters.models.model import Model
 from filters.models.shapes import BagPrior, BarrierPrior
-from filters.spec import Belief, EgoMotion, Filter, Info, Measurement, Prior
+from filters.spec import Array, Belief, EgoMotion, Filter, Info, Measurement, Prior
 from filters.streams import stream
+from fogsim.errors import UserError
+from fogsim.log_file import one_line
 from fogsim.perception.perceive import Percept
 from fogsim.scenario import Scenario
 from fogsim.sensors.lidar import grid
@@ -24,23 +26,26 @@ Shape = TypeVar("Shape", BagPrior, BarrierPrior)
 
 @dataclass
 class Follower:
-    """One filter on one candidate: its state, its random stream and what it last said."""
+    """One filter on one candidate: its state, its random stream and what it last said, the evidence by sensor too."""
 
     filter: Filter[Any]
     rng: np.random.Generator
     state: Any
     belief: Belief
     info: Info
+    evidence: dict[str, Array] = field(default_factory=dict)
 
     def step(self, percept: Percept, motion: EgoMotion | None, dt: float, time: float) -> None:
         """Predict over the motion (none before the first scan), update on what this filter reads."""
         if motion is not None:
             self.state = self.filter.predict(self.state, motion, dt, self.rng)
-        infos = []
+        infos, self.evidence = [], {}
         for measurement in measurements(percept, time):
             if measurement.sensor in self.filter.sensors:
                 self.state, info = self.filter.update(self.state, measurement, self.rng)
                 infos.append(info)
+                before = self.evidence.get(measurement.sensor, 0.0)
+                self.evidence[measurement.sensor] = before + info.log_evidence
         self.belief = self.filter.belief(self.state)
         self.info = summary(infos) if infos else Info(np.zeros(len(self.belief.log_probs)))
 
@@ -88,9 +93,21 @@ class Followers:
 
 def start(name: str, candidate: int, prior: Prior, model: Model, seed: int) -> Follower:
     """A filter on a candidate, before its first measurement."""
-    made, rng = make_filter(name, model), stream(seed, "filter", name, candidate)
+    made, rng = named(name, model), stream(seed, "filter", name, candidate)
     state = made.init(prior, rng)
     return Follower(made, rng, state, made.belief(state), Info(np.zeros(len(prior.log_probs))))
+
+
+def named(name: str, model: Model) -> Filter[Any]:
+    """The filter of a name; one that is installed and cannot be made is told in a line."""
+    try:
+        return make_filter(name, model)
+    except (ImportError, AttributeError, TypeError) as error:
+        where = known_filters()[name]
+        remedy = f"correct its entry point in the group fogsim.filters, or {where.partition(':')[0]}"
+        raise UserError(
+            f"filter {name!r} ({where}) cannot be made ({one_line(error)}), expected a class: {remedy}"
+        ) from error
 
 
 def model_of(scenario: Scenario) -> Model:

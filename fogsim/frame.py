@@ -16,6 +16,7 @@ from filters.spec import CLASSES, FEATURES
 MAX_TRACKS = 4  # candidates followed at once; id -1 marks an empty slot
 ACTIONS = ("proceed", "slow", "change_lane", "brake")
 POLICIES = ("bayes", "most_likely_label")
+SENSORS = ("scan", "features", "radar", "visibility")  # what a `Measurement` may be of
 POINTS = 128  # weighted points kept per belief for drawing
 DETECTIONS = 128  # of one radar scan, at most
 DETECTION = ("time", "range", "azimuth", "range rate", "cross-section")
@@ -29,6 +30,7 @@ class Dims(NamedTuple):
     echo: int
     belief: int  # the filters in order, then "fused"
     track: int = MAX_TRACKS
+    sensor: int = len(SENSORS)
     klass: int = len(CLASSES)
     feature: int = len(FEATURES)
     policy: int = len(POLICIES)
@@ -81,6 +83,13 @@ class Frame:
     log_evidence: Annotated[
         np.ndarray, np.float64, ("belief", "track", "klass"), "nats", "of this tick, one common constant free"
     ]
+    sensor_evidence: Annotated[
+        np.ndarray,
+        np.float64,
+        ("belief", "track", "sensor", "klass"),
+        "nats",
+        "the share of each of SENSORS in log_evidence, which is their sum; NaN where a sensor told the filter nothing",
+    ]
     ess: Annotated[np.ndarray, np.float32, ("belief", "track"), "", "effective sample size, NaN without"]
     nis: Annotated[np.ndarray, np.float32, ("belief", "track"), "", "normalised innovation squared, NaN without"]
     status: Annotated[np.ndarray, np.int8, ("belief", "track"), "", "filters.spec.Status"]
@@ -124,6 +133,8 @@ class Frame:
 
 # Left out of logs at level "beliefs".
 SCAN_FIELDS = ("range", "power", "label", "points", "radar")
+# Fields that logs of an earlier schema lack, and the schema that brought them.
+SINCE = {"sensor_evidence": 3}
 # Wall time is no part of what a seed determines: kept apart and left out of the content hash.
 TIMING_FIELDS = ("filter_ms",)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from fogsim import log_file
 from fogsim.errors import UserError
-from fogsim.frame import TIMING_FIELDS, Dims, Frame, schema
+from fogsim.frame import SCAN_FIELDS, TIMING_FIELDS, Dims, Frame, schema
 from fogsim.log_file import ROWS, ContentHash
 
 FLUSH_SECONDS = 0.5  # of wall clock between flushes: what a watcher lags and a kill may cost
@@ -116,7 +116,7 @@ class Replay:
 
     A log of level "beliefs" has no `SCAN_FIELDS`: in its Frames those of floats (points) are NaN, which is what
     they are where a belief has none, and those of integers (range, power, label) have no echo, a last axis of
-    length 0.
+    length 0. A field that the log's schema did not have yet is NaN too.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class Replay:
         self.beliefs: tuple[str, ...] = tuple(self.header["beliefs"])
         self.level: str = self.header["level"]
         self.dims = Dims(**{k: v for k, v in self.header["dims"].items() if k in Dims._fields})
-        held = log_file.columns(self.level)
+        held = log_file.columns(self.level, self.header["schema_version"])
         for column in held:
             log_file.check_column(self.path, self._file, column, self.dims)
         self._names = [c.name for c in held]
@@ -236,7 +236,10 @@ class Replay:
             If the log has no such field.
         """
         if name in self._absent:
-            raise UserError(f"{self.path} holds beliefs only, no {name!r}: record with --log scans")
+            why, remedy = (
+                ("beliefs only", "with --log scans") if name in SCAN_FIELDS else ("an earlier schema", "it again")
+            )
+            raise UserError(f"{self.path} holds {why}, no {name!r}: record {remedy}")
         if name not in self._names:
             close = difflib.get_close_matches(name, self._names, 1)
             raise UserError(f"no field {name!r} in a log" + (f", did you mean {close[0]!r}?" if close else ""))
@@ -278,7 +281,7 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 
 def _hash_of(replay: Replay) -> str:
     digest = ContentHash(replay.header["scenario_sha256"], replay.seed)
-    for column in log_file.columns(replay.level):
+    for column in log_file.columns(replay.level, replay.header["schema_version"]):
         for block in replay.blocks(column.name) if column.name not in TIMING_FIELDS else ():
             digest.update(column.name, block)
     return digest.hexdigest()

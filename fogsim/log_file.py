@@ -26,10 +26,10 @@ import numpy as np
 
 from filters.spec import CLASSES, FEATURES
 from fogsim.errors import UserError
-from fogsim.frame import ACTIONS, POLICIES, SCAN_FIELDS, TIMING_FIELDS, Column, Dims, schema
+from fogsim.frame import ACTIONS, POLICIES, SCAN_FIELDS, SENSORS, SINCE, TIMING_FIELDS, Column, Dims, schema
 
 SCHEMA = "fogsim"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LEVELS = ("scans", "beliefs")
 ROWS = 32  # frames per buffer, per chunk of a small field, and per read
 JSON_ATTRIBUTES = ("software", "dims")
@@ -39,9 +39,10 @@ WRITING_FLAGS = 0b101
 UNREADABLE = (OSError, RuntimeError, KeyError)  # what h5py raises on a damaged file
 
 
-def columns(level: str) -> list[Column]:
-    """The fields that a log of this level holds."""
-    return [c for c in schema() if level == "scans" or c.name not in SCAN_FIELDS]
+def columns(level: str, version: int = SCHEMA_VERSION) -> list[Column]:
+    """The fields that a log of this level and schema holds."""
+    held = [c for c in schema() if SINCE.get(c.name, 0) <= version]
+    return [c for c in held if level == "scans" or c.name not in SCAN_FIELDS]
 
 
 def dataset_path(name: str) -> str:
@@ -103,7 +104,7 @@ def root_attributes(dims: Dims, header: dict[str, Any], level: str) -> dict[str,
         raise UserError(f"log level is {level!r}, expected one of {', '.join(LEVELS)}")
     if len(header["beliefs"]) != dims.belief:
         raise ValueError(f"found {len(header['beliefs'])} names of beliefs, expected {dims.belief}")
-    names = {"classes": CLASSES, "features": FEATURES, "actions": ACTIONS, "policies": POLICIES}
+    names = {"classes": CLASSES, "features": FEATURES, "actions": ACTIONS, "policies": POLICIES, "sensors": SENSORS}
     own = {"software": software_versions(), "git_revision": git_revision()} if "software" not in header else {}
     given = {k: v for k, v in header.items() if k not in ("complete", "ended_because", "content_hash")}
     fixed = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "level": level, "dims": dims._asdict()}

@@ -12,7 +12,7 @@ from filters.streams import stream
 from fogsim.driving import Choice
 from fogsim.errors import UserError
 from fogsim.followers import Followers
-from fogsim.frame import DETECTION, DETECTIONS, MAX_TRACKS, POINTS, Frame
+from fogsim.frame import DETECTION, DETECTIONS, MAX_TRACKS, POINTS, SENSORS, Frame
 from fogsim.perception.perceive import Percept
 from fogsim.readings import Readings
 from fogsim.scenario import Scenario
@@ -120,6 +120,7 @@ def belief_fields(
         "position_covariance": np.full((n, MAX_TRACKS, 2, 2), np.nan),
         "epistemic": np.full((n, MAX_TRACKS), np.nan, np.float32),
         "log_evidence": np.full((n, MAX_TRACKS, len(CLASSES)), np.nan),
+        "sensor_evidence": np.full((n, MAX_TRACKS, len(SENSORS), len(CLASSES)), np.nan),
         "ess": np.full((n, MAX_TRACKS), np.nan, np.float32),
         "nis": np.full((n, MAX_TRACKS), np.nan, np.float32),
         "status": np.zeros((n, MAX_TRACKS), np.int8),
@@ -137,6 +138,8 @@ def belief_fields(
         for k in range(candidates):
             info = followed[k].info
             fields["log_evidence"][i, k] = info.log_evidence
+            for sensor, evidence in followed[k].evidence.items():
+                fields["sensor_evidence"][i, k, SENSORS.index(sensor)] = evidence
             fields["ess"][i, k], fields["nis"][i, k], fields["status"][i, k] = info.ess, info.nis, info.status
     return fields
 

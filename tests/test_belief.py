@@ -14,8 +14,7 @@ from filters.belief import (
     normalise,
     update_log_probs,
 )
-from filters.fusion import pool
-from filters.spec import Belief, Gaussian
+from filters.spec import Gaussian
 
 values = st.lists(st.floats(-800.0, 800.0), min_size=1, max_size=10).map(np.array)
 RNG = np.random.default_rng(0)
@@ -93,58 +92,3 @@ def test_interval_probability_is_scipys(mean, deviation, low, width):
     place = Gaussian(np.array([9.0, mean]), np.diag([1.0, deviation**2]))
     expected = stats.norm.cdf(low + width, mean, deviation) - stats.norm.cdf(low, mean, deviation)
     assert interval_probability(place, 1, low, low + width) == pytest.approx(expected, abs=1e-12)
-
-
-# Pooling
-
-
-def belief(barrier, place):
-    return Belief(np.log([1.0 - barrier, barrier]), place)
-
-
-BELIEFS = [belief(p, gaussian(RNG)) for p in (0.1, 0.55, 0.97)]
-
-
-def assert_same(a, b):
-    assert a.log_probs == pytest.approx(b.log_probs)
-    assert a.position.mean == pytest.approx(b.position.mean)
-    assert a.position.covariance == pytest.approx(b.position.covariance)
-
-
-def test_agreeing_beliefs_pool_to_themselves():
-    """Views of the same data do not add up."""
-    assert_same(pool([BELIEFS[0]] * 4), BELIEFS[0])
-    assert_same(pool([BELIEFS[1]], np.array([0.3])), BELIEFS[1])
-
-
-def test_order_does_not_matter():
-    weights = np.array([1.0, 2.0, 3.0])
-    assert_same(pool(BELIEFS, weights), pool(BELIEFS[::-1], weights[::-1]))
-
-
-def test_weights_are_exponents():
-    weights = np.array([1.0, 2.0, 5.0])
-    pooled = pool(BELIEFS, weights)
-    p = np.prod([np.exp(b.log_probs) ** (w / 8.0) for b, w in zip(BELIEFS, weights, strict=True)], axis=0)
-    assert np.exp(pooled.log_probs) == pytest.approx(p / p.sum())
-    assert_same(pooled, pool(BELIEFS, 10.0 * weights))
-    assert_same(pool(BELIEFS, np.array([0.0, 1.0, 0.0])), BELIEFS[1])
-    assert_same(pool(BELIEFS), pool(BELIEFS, np.ones(3)))
-
-
-def test_the_pooled_place_is_the_normalised_product_of_powers():
-    pooled, w, shift = pool(BELIEFS).position, 1.0 / 3.0, RNG.normal(size=(30, 2))
-    points = pooled.mean + shift
-    product = sum(w * stats.multivariate_normal(*b.position).logpdf(points) for b in BELIEFS)
-    assert np.ptp(product - stats.multivariate_normal(*pooled).logpdf(points)) < 1e-9
-
-
-@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0, 1.0], [0.0, 0.0, 0.0], [np.nan, 1.0, 1.0]])
-def test_weights_that_do_not_fit_are_an_error(weights):
-    with pytest.raises(ValueError, match="expected 3 non-negative ones"):
-        pool(BELIEFS, np.array(weights))
-
-
-def test_nothing_to_pool_is_an_error():
-    with pytest.raises(ValueError, match="found no belief"):
-        pool([])
