@@ -22,7 +22,7 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Timings, then the studies: about an hour on two cores. They resume; pytest's slow test is the calibration study.
+# Timings, then the studies: hours on two cores, most of them the slow tests', with the calibration study. Studies resume.
 bench: $(INSTALLED)
 	$(BIN)/pip install -c constraints.txt -e '.[peers]'
 	$(BIN)/pip install --no-deps particles==0.4  # it asks for NumPy 1; what is timed of it runs with 2

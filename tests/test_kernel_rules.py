@@ -1,8 +1,5 @@
 """Kernel Bayes' rules against their dense twins and the Kalman filter; what is known to be wrong with the first one."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 from filterpy.kalman import KalmanFilter
@@ -14,8 +11,8 @@ from filters.kernel_filter import LAMBDA, KernelFilter, learn, regress
 from filters.kernel_rules import hybrid, importance_weighted, kernel_kalman, original, settle
 from filters.kernels import coordinates, incomplete_cholesky, leave_one_out, low_rank, squares
 from filters.spec import Gaussian, Status
+from tests.studies import study_of
 
-STUDY = Path(__file__).parents[1] / "scenarios" / "studies" / "kernel_bayes.py"
 RULES = ("importance_weighted", "original", "kernel_kalman", "hybrid")
 STEP, NOISE, KEEP = 0.4, 0.5, 0.9  # of a linear-Gaussian walk X' = KEEP X + STEP, Y = X + NOISE
 
@@ -23,10 +20,7 @@ STEP, NOISE, KEEP = 0.4, 0.5, 0.9  # of a linear-Gaussian walk X' = KEEP X + STE
 @pytest.fixture(scope="module")
 def study():
     """The study's script as a module."""
-    spec = importlib.util.spec_from_file_location("kernel_study", STUDY)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return study_of("kernel_bayes")
 
 
 def filter_of(learned, rule):

@@ -1,6 +1,5 @@
 """Importance sampling against what is known exactly, and a small simulation-based calibration with its controls."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -17,19 +16,16 @@ from filters.importance import PRIOR_SHARE, Proposal, Weighted, adapt, log_stand
 from filters.resampling import ess
 from filters.spec import BAG, BARRIER
 from filters.standing import Posterior, standing
+from tests.studies import STUDIES, study_of
 
 ROOT = Path(__file__).parents[1]
-SCRIPT = ROOT / "scenarios" / "studies" / "simulation_based_calibration.py"
 SEEDS = 30
 
 
 @pytest.fixture(scope="module")
 def study():
     """The study's script as a module."""
-    spec = importlib.util.spec_from_file_location("simulation_based_calibration", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return study_of("simulation_based_calibration")
 
 
 @pytest.fixture(scope="module")
@@ -225,5 +221,6 @@ def test_a_record_is_read_up_to_where_a_kill_cut_it(study, tmp_path):
 @pytest.mark.slow
 def test_the_whole_study_holds():
     """500 encounters with both controls; the script's exit code says whether every figure holds. It resumes."""
-    done = subprocess.run([sys.executable, SCRIPT], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    script, env = STUDIES / "simulation_based_calibration.py", {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, script], cwd=ROOT, env=env)
     assert done.returncode == 0

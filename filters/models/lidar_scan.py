@@ -51,6 +51,7 @@ def sample_scan(table: EchoTable, fog: Fog | FogRays, scene: Scene, rng: np.rand
 
     Labels are NOTHING, NOISE, FOG, LOST, GROUND, STRUCTURE or THING + k.
     """
+    # In one piece: handed to a function beam by beam, the scene's arrays cost five times what they are drawn for.
     things, behind, ground = scene.things, scene.background, scene.ground
     reflectance, fill = scene.solids.reflectance, scene.solids.fill
     roughness, texture = scene.solids.roughness, scene.solids.texture
