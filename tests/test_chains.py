@@ -9,10 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from filters import kalman as kalman_filter
+from filters import missed_look
 from filters.belief import mix, moments
-from filters.kalman import MISSED, SURE, TOP, WIDTH, Bank, Kalman, X, Y, ekf_update, interact
+from filters.gaussian_update import ekf_update
+from filters.imm import Bank, interact
+from filters.kalman_bank import look
+from filters.missed_look import MISSED, SURE, bounds, look_for
 from filters.models.detection import detection_probability, expected_echoes
+from filters.models.outline import REFLECTANCE, TOP, WIDTH, X, Y
 from filters.particle import Cloud, look_at, temper
 from filters.spec import BAG, BARRIER, FEATURES, Features, Gaussian, Pose
 from filters.streams import stream
@@ -238,14 +242,14 @@ def test_implausible_echoes_are_not_looked_at():
 
 def mode(klass, x, deviation):
     """A mode whose place ahead is uncertain and correlated with its top, seen in visibility 60 m."""
-    kalman = Kalman(model_of(encounter()))
-    look = kalman.look(klass)
-    mean = np.array([x, 0.1, 0.0, 0.0, *[m for m, _ in look]])
-    covariance = np.diag([deviation**2, 0.05**2, 0.01, 0.01, *[d**2 for _, d in look]])
+    model = model_of(encounter())
+    own = look(model, klass)
+    mean = np.array([x, 0.1, 0.0, 0.0, *[m for m, _ in own]])
+    covariance = np.diag([deviation**2, 0.05**2, 0.01, 0.01, *[d**2 for _, d in own]])
     covariance[X, Y] = covariance[Y, X] = 0.5 * deviation * 0.05
-    covariance[X, TOP] = covariance[TOP, X] = 0.3 * deviation * look[1][1]
-    covariance[WIDTH, TOP] = covariance[TOP, WIDTH] = 0.2 * look[0][1] * look[1][1]
-    return kalman, mean, covariance
+    covariance[X, TOP] = covariance[TOP, X] = 0.3 * deviation * own[1][1]
+    covariance[WIDTH, TOP] = covariance[TOP, WIDTH] = 0.2 * own[0][1] * own[1][1]
+    return model, mean, covariance
 
 
 def unseen(log_visibility):
@@ -254,24 +258,27 @@ def unseen(log_visibility):
     return Features(values, np.full(2, np.nan), np.full((2, 2), np.nan), POSE)
 
 
-def sampled_miss(kalman, klass, mean, covariance, seen, n=200_000):
-    """P(cluster), and mean and covariance given there was none, by drawing the whole state."""
+def sampled_miss(model, klass, mean, covariance, seen, n=200_000):
+    """P(cluster), and mean and covariance given there was none, by drawing the whole state.
+
+    A draw beyond the class's bounds is as likely seen as one at them.
+    """
     draws = np.random.default_rng(0).multivariate_normal(mean, covariance, n)
-    draws[:, [TOP, 6]] = draws[:, [TOP, 6]].clip(*kalman.bounds(klass))
+    top, bright = draws[:, [TOP, REFLECTANCE]].clip(*bounds(model, klass)).T
     distance = np.maximum(np.hypot(draws[:, X] - POSE.x, mean[Y] - POSE.y), 3.0)
-    fill = 1.0 if klass == BARRIER else float(np.mean(kalman.model.bag.fill))
-    look = distance, mean[WIDTH], draws[:, TOP], draws[:, 6], seen.log_visibility
-    chance = MISSED + (SURE - MISSED) * detection_probability(fill * expected_echoes(kalman.model, POSE.z, *look))
+    echoes = expected_echoes(model, klass, POSE.z, distance, mean[WIDTH], top, bright, seen.log_visibility)
+    chance = MISSED + (SURE - MISSED) * detection_probability(echoes)
     return chance.mean(), moments(draws, (1.0 - chance) / (1.0 - chance).sum())
 
 
 @pytest.fixture
 def fine(monkeypatch):
     """Many nodes: what is found differs along steps, as rings rise above the top, which few nodes cannot follow."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(41)
+    nodes = np.linspace(-4.5, 4.5, 41)
+    weights = np.exp(-0.5 * nodes**2)
     grid = np.stack(np.meshgrid(*[nodes] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    monkeypatch.setattr(kalman_filter, "NODES", grid)
-    monkeypatch.setattr(kalman_filter, "NODE_WEIGHTS", np.einsum("i,j,k->ijk", *[weights / weights.sum()] * 3).ravel())
+    monkeypatch.setattr(missed_look, "NODES", grid)
+    monkeypatch.setattr(missed_look, "NODE_WEIGHTS", np.einsum("i,j,k->ijk", *[weights / weights.sum()] * 3).ravel())
 
 
 AT_STAKE = [(k, *place) for k in (BAG, BARRIER) for place in ((14.0, 2.0), (18.0, 1.0), (22.0, 2.0))]
@@ -279,10 +286,10 @@ AT_STAKE = [(k, *place) for k in (BAG, BARRIER) for place in ((14.0, 2.0), (18.0
 
 def assert_integral(klass, x, deviation, relative, off):
     """The chance of a cluster, and the moments after a miss in standard deviations, against draws."""
-    kalman, mean, covariance = mode(klass, x, deviation)
+    model, mean, covariance = mode(klass, x, deviation)
     seen = unseen(np.log(60.0))
-    chance, after = kalman.look_for(klass, mean, covariance, seen)
-    sampled, exact = sampled_miss(kalman, klass, mean, covariance, seen)
+    chance, after = look_for(model, klass, mean, covariance, seen)
+    sampled, exact = sampled_miss(model, klass, mean, covariance, seen)
     scale = np.sqrt(np.diag(covariance))
     assert np.abs((exact.mean - mean) / scale).max() > 0.1, "found a miss that says nothing"
     assert chance == pytest.approx(sampled, rel=relative)
@@ -303,8 +310,8 @@ def test_its_few_nodes_are_near(klass, x, deviation):
 
 @pytest.mark.parametrize(("klass", "least"), [(BAG, 8.003), (BARRIER, 8.01)])
 def test_a_miss_nearby_in_clear_air_moves_the_place_away(klass, least):
-    kalman, mean, covariance = mode(klass, 8.0, 2.0)
+    model, mean, covariance = mode(klass, 8.0, 2.0)
     covariance = np.diag(np.diag(covariance))  # a correlated top could come down instead
-    after = kalman.look_for(klass, mean, covariance, unseen(np.log(1e4)))[1]
+    after = look_for(model, klass, mean, covariance, unseen(np.log(1e4)))[1]
     assert after.mean[X] > least
-    assert sampled_miss(kalman, klass, mean, covariance, unseen(np.log(1e4)))[1].mean[X] > least
+    assert sampled_miss(model, klass, mean, covariance, unseen(np.log(1e4)))[1].mean[X] > least

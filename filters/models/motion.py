@@ -62,23 +62,37 @@ class BagMotion:
         self, position: Array, velocity: Array, gust: Array, dt: float, rng: np.random.Generator
     ) -> tuple[Array, Array, Array]:
         """Draw the next position (n, 2), velocity (n, 2) and gust flag (n,): the world and the filters use this one."""
-        n = len(position)
+        gust = self.gusts(gust, rng.random(len(position)), dt)
+        position, velocity = self.moved(position, velocity, gust, rng.normal(size=(len(position), 2)), dt)
+        return position, velocity, gust
+
+    def gusts(self, gust: Array, uniform: Array, dt: float) -> Array:
+        """Gust flags (n,) a step later, by uniforms (n,)."""
         switch = self.switch(dt)
-        gust = (rng.random(n) < np.where(gust > 0.0, switch[1, 1], switch[0, 1])).astype(float)
+        return np.asarray(uniform < np.where(gust > 0.0, switch[1, 1], switch[0, 1])).astype(float)
+
+    def moved(self, position: Array, velocity: Array, gust: Array, noise: Array, dt: float) -> tuple[Array, Array]:
+        """Position and velocity (n, 2) after a step in which flags are `gust` (n,), by standard normals (n, 2)."""
         keep = self.persistence(dt)
-        noise = rng.normal(size=(n, 2))
         blown = keep * velocity + np.sqrt(1.0 - keep * keep) * self.gust_speed * noise
         velocity = blown * gust[:, None]
         wander = self.wander * np.sqrt(dt) * noise * (1.0 - gust)[:, None]
-        return position + velocity * dt + wander, velocity, gust
+        return position + velocity * dt + wander, velocity
+
+
+def frame_jacobian(motion: EgoMotion, position: Array) -> Array:
+    """How odometry's error (dx, dy, dyaw) shifts standing objects at `position` (..., 2): (..., 2, 3).
+
+    With an object at lever arm (lx, ly) from ego: J = [R(yaw) | (-ly, lx)'].
+    """
+    yaw, lever = motion.pose.yaw, position - np.array([motion.pose.x, motion.pose.y])
+    jacobian = np.empty((*lever.shape, 3))
+    jacobian[..., :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    jacobian[..., 0, 2], jacobian[..., 1, 2] = -lever[..., 1], lever[..., 0]
+    return jacobian
 
 
 def frame_drift(motion: EgoMotion, position: Array) -> Array:
-    """Covariance (2, 2) by which odometry's error moves a standing object at `position` in the odometry frame.
-
-    With the object at lever arm (lx, ly) from ego: J = [R(yaw) | (-ly, lx)'], J Σ J'.
-    """
-    yaw = motion.pose.yaw
-    lever = position - np.array([motion.pose.x, motion.pose.y])
-    jacobian = np.array([[np.cos(yaw), -np.sin(yaw), -lever[1]], [np.sin(yaw), np.cos(yaw), lever[0]]])
-    return jacobian @ motion.covariance @ jacobian.T
+    """Covariance (2, 2), J Σ J', by which odometry's error moves a standing object in the odometry frame."""
+    jacobian = frame_jacobian(motion, position)
+    return np.asarray(jacobian @ motion.covariance @ jacobian.T)

@@ -1,0 +1,68 @@
+"""A look that found no cluster as evidence: how likely that was, and where it leaves the object.
+
+The chance of a cluster depends on class and fog: see `filters.models.detection`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtri
+
+from filters.belief import moments
+from filters.models.detection import detection_probability, expected_echoes
+from filters.models.model import Model
+from filters.models.outline import REFLECTANCE, TOP, WIDTH, X, Y
+from filters.spec import BARRIER, Array, Features, Gaussian
+
+MISSED, SURE = 0.003, 0.99  # chance of a cluster where no echo is expected, and where many are: perception may slip
+NEAREST = 3.0  # m: a node of the quadrature nearer than this is as likely seen as there
+
+
+def lattice(pairs: int) -> Array:
+    """Points (2 pairs, 3) of a standard normal, mean 0 and covariance 1 exactly: a lattice and its mirror image.
+
+    u_i = frac(1/2 + i / g^k), g the root of g⁴ = g + 1 (Roberts 2018): no two points share a coordinate, so that the
+    steps in the chance of a cluster, where a ring rises above the top, are met as often as they should; on a grid of
+    Gauss-Hermite nodes whole planes of points cross a step at once.
+    """
+    g = 1.2207440846057596
+    half = ndtri((0.5 + np.outer(np.arange(1.0, pairs + 1.0), g ** -np.arange(1.0, 4.0))) % 1.0)
+    points = np.concatenate([half, -half])
+    spread = np.linalg.cholesky(points.T @ points / len(points))
+    return np.asarray(np.linalg.solve(spread, points.T).T)
+
+
+NODES = lattice(128)
+NODE_WEIGHTS = np.full(len(NODES), 1.0 / len(NODES))
+
+
+def bounds(model: Model, klass: int) -> tuple[Array, Array]:
+    """Least and greatest (top, ln reflectance) of a class."""
+    barrier, bag = model.barrier, model.bag
+    top = barrier.height if klass == BARRIER else (2.0 * bag.radius[0], 2.0 * bag.radius[1])
+    bright = (barrier if klass == BARRIER else bag).reflectance
+    low, high = (np.array([top[k], np.log(bright[k])]) for k in (0, 1))
+    return low, high
+
+
+def look_for(model: Model, klass: int, mean: Array, covariance: Array, features: Features) -> tuple[float, Gaussian]:
+    """P(cluster) of a mode, and the mode given that there was none.
+
+    Both are quadratures over place ahead, top and reflectance u ~ N(m, S): a miss says the object is
+    farther, between two rings or darker. Its moments m', S' move the whole state by K = P_u S⁻¹:
+    x + K(m' - m), P + K(S' - S)K'. A node beyond the class's bounds is as likely seen as one at them, so that a miss
+    that tells nothing changes nothing, and one after another cannot shrink the object away.
+    """
+    u = [X, TOP, REFLECTANCE]
+    S = covariance[np.ix_(u, u)] + 1e-9 * np.eye(3)
+    nodes = mean[u] + NODES @ np.linalg.cholesky(S).T
+    top, bright = nodes[:, 1:].clip(*bounds(model, klass)).T
+    aside = mean[Y] - features.pose.y
+    distance = np.maximum(np.hypot(nodes[:, 0] - features.pose.x, aside), NEAREST)
+    echoes = expected_echoes(model, klass, features.pose.z, distance, mean[WIDTH], top, bright, features.log_visibility)
+    chance = MISSED + (SURE - MISSED) * detection_probability(echoes)
+    unseen = NODE_WEIGHTS * (1.0 - chance)
+    moved = moments(nodes, unseen / unseen.sum())
+    K = covariance[:, u] @ np.linalg.inv(S)
+    after = Gaussian(mean + K @ (moved.mean - mean[u]), covariance + K @ (moved.covariance - S) @ K.T)
+    return float(NODE_WEIGHTS @ chance), after
