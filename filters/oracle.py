@@ -23,14 +23,15 @@ import numpy as np
 from filters.belief import log_sum_exp, mix, moments, normalise
 from filters.history import History, add, begin, log_likelihood
 from filters.models.model import Model
-from filters.particle import largest_step
+from filters.particle import FOUND, largest_step
 from filters.resampling import ess, systematic
 from filters.spec import CLASSES, Array, Belief, EgoMotion, Info, Measurement, Prior, Scan, Status
 from filters.stories import Cloud, Stories, choose
 
 RUNS = 2
+SEARCHERS = 4  # times as many particles until a cloud has found its candidate: a first echo leaves few of them
 ENOUGH = 0.5  # effective share below which a cloud is resampled and moved
-MOVES = 5  # Metropolis steps of every story then
+MOVES = 10  # Metropolis steps of every story then
 SETTLED = 20.0  # nats between classes from which on no scan is looked at: a belief's floor is at 14
 
 
@@ -76,7 +77,7 @@ class Oracle:
     model : Model
         Sensor, shapes and motion, as the simulator has them.
     particles : int
-        Per class and run.
+        Per class and run, once a cloud has found its candidate.
 
     Raises
     ------
@@ -93,7 +94,7 @@ class Oracle:
             raise ValueError("found fog that drifts, expected even fog for the oracle: set fog.texture.strength=0")
 
     def init(self, prior: Prior, rng: np.random.Generator) -> OracleState:
-        n = self.particles
+        n = SEARCHERS * self.particles
 
         def start(klass: int) -> Weighted:
             return Weighted(Stories(self.model, prior, klass).draw(n, rng), np.full(n, -np.log(n)), np.zeros(n))
@@ -143,7 +144,15 @@ class Oracle:
             least = min(least, size)
             if done < 1.0 or size < ENOUGH * len(values):
                 now, values = self.renew(now, values, done, history, stories, rng)
-        return now._replace(past=now.past + values), gain, least
+        return self.fewer(now._replace(past=now.past + values), rng), gain, least
+
+    def fewer(self, now: Weighted, rng: np.random.Generator) -> Weighted:
+        """A cloud that has found its candidate needs no searchers any more."""
+        n, P = self.particles, moments(now.cloud.place, np.exp(now.log_weights)).covariance
+        if len(now.past) == n or np.linalg.det(P) > FOUND**4:
+            return now
+        chosen = systematic(np.exp(now.log_weights), rng.random(), n)
+        return Weighted(now.cloud.take(chosen), np.full(n, -np.log(n)), now.past[chosen])
 
     def scan(self, history: History, k: int, stories: Stories, cloud: Cloud, place: Array) -> Array:
         """ln p of the k-th scan given each story (n,)."""

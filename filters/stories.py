@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filters.history import History
+from filters.importance import differences
 from filters.models.model import Model
 from filters.models.motion import frame_jacobian
 from filters.models.shapes import BagPrior, BarrierPrior
@@ -108,10 +109,7 @@ class Stories:
         n, d = cloud.u.shape
         echoes = echoes if len(echoes) else self.prior.position.mean[None]
         jump = np.less(rng.random(n), JUMPS)
-        root = np.linalg.cholesky(np.cov(cloud.u.T) + 1e-12 * np.eye(d))
-        u = cloud.u + 2.38 / np.sqrt(d) * 10.0 ** rng.uniform(-1.7, 0.0, (n, 1)) * (
-            rng.standard_normal((n, d)) @ root.T
-        )
+        u = differences(cloud.u, rng)
         b = np.where((rng.random(n) < 0.5) & ~jump, rng.random(n) ** 3, 0.0)
         start, noise = (autoregress(x, b, rng) for x in (cloud.start, cloud.noise))
         there = echoes[rng.integers(len(echoes), size=n)] + ECHO * rng.standard_normal((n, 2))
