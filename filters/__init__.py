@@ -16,6 +16,7 @@ FILTERS = {
     "particle": "filters.particle:ParticleFilter",
     "kernel_bayes": "filters.kernel_bayes:KernelBayes",
     "bnn": "filters.bnn:BayesianNetwork",
+    "oracle": "filters.oracle:Oracle",
 }
 
 

@@ -15,8 +15,6 @@ from filterpy.kalman import ExtendedKalmanFilter, KalmanFilter, MerweScaledSigma
 
 from filters.spec import Array
 
-Difference = Callable[[Array, Array], Array]
-
 
 class Update(NamedTuple):
     """A Gaussian after a measurement: mean, covariance, ln p(z | past), NIS, innovation y and its covariance S."""
@@ -43,13 +41,12 @@ def ekf_update(
     z: Array,
     look: Callable[[Array], tuple[Array, Array]],
     R: Array,
-    residual: Difference = np.subtract,
 ) -> Update:
     """FilterPy's extended Kalman update. `look(x)` gives h(x) and its Jacobian H."""
     kf = ExtendedKalmanFilter(len(mean), len(z))
     kf.x, kf.P = mean.copy(), covariance.copy()
     h, H = look(mean)
-    kf.update(z, lambda x: H, lambda x: h, R, residual=residual)
+    kf.update(z, lambda x: H, lambda x: h, R)
     return finish(kf)
 
 
@@ -59,7 +56,6 @@ def ukf_update(
     z: Array,
     h: Callable[[Array], Array],
     R: Array,
-    residual: Difference = np.subtract,
 ) -> Update:
     """FilterPy's unscented Kalman update, `h` taking points (n, d) to measurements (n, m).
 
@@ -67,7 +63,7 @@ def ukf_update(
     negative, so that S stays positive definite.
     """
     points = MerweScaledSigmaPoints(len(mean), 1.0, 0.0, 0.0)
-    kf = UnscentedKalmanFilter(len(mean), len(z), 1.0, None, None, points, residual_z=residual)
+    kf = UnscentedKalmanFilter(len(mean), len(z), 1.0, None, None, points)
     kf.x, kf.P = mean.copy(), covariance.copy()
     kf.sigmas_f = points.sigma_points(mean, covariance + 1e-12 * np.eye(len(mean)))
     looks = iter(h(kf.sigmas_f))

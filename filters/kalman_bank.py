@@ -118,7 +118,7 @@ def look_at(model: Model, klass: int, mode: Gaussian, z: Array, features: Featur
     def h(x: Array) -> Array:
         return cluster.expected(model, klass, features, x)
 
-    return ukf_update(*mode, z, h, R, cluster.difference)
+    return ukf_update(*mode, z, h, R)
 
 
 def bank_nis(log_probs: Array, done: list[Update]) -> float:

@@ -1,53 +1,49 @@
 """The exact posterior of one candidate, the judge of the other filters: sequential Monte Carlo that forgets nothing.
 
-A particle is a whole story (`stories.py`). A scan enters by tempering, and after each resampling the stories are moved
-by Metropolis steps whose target is the posterior given ALL scans so far, each weighed anew (`history.py`):
+Waste-free chains (`waste_free.py`) whose target is the posterior given ALL scans so far, each with all of its beams:
+nothing approximates the posterior but the number of stories. What that does is measured: `RUNS` independent sets of
+clouds are kept, their evidences averaged, and `disagreement` says how far their log-odds are apart.
 
-    p(story) Π_s p(scan_s | story)^b_s        b_s = 1, but for the last scan, whose exponent rises to 1
-
-(Chopin 2002, Biometrika 89:539; Del Moral, Doucet & Jasra 2006, J. R. Stat. Soc. B 68:411). So nothing approximates
-the posterior but the number of particles, and what that does is measured: `RUNS` independent clouds are kept, their
-evidences averaged, and `disagreement` says how far their log-odds are apart.
-
-As given it takes what all filters do: the map's surfaces stand where odometry puts them, and the fog is even.
+As given it takes what all filters do: the map's surfaces stand where odometry puts them, and the fog is even. A
+visibility sensor is not read: some thousand beams have said what it could.
 It costs seconds per encounter and is no part of the fused belief: a judge, not a driver.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from filters.belief import log_sum_exp, mix, moments, normalise
-from filters.history import History, add, begin, log_likelihood
+from filters.looks import FogLook, LidarLook, RadarLook
 from filters.models.model import Model
-from filters.particle import FOUND, largest_step
-from filters.resampling import ess, systematic
-from filters.spec import CLASSES, Array, Belief, EgoMotion, Info, Measurement, Prior, Scan, Status
-from filters.stories import Cloud, Stories, choose
+from filters.models.object_echo import odd_echoes
+from filters.models.visibility import SMALLEST, Visibility, visibility_prior
+from filters.spec import CLASSES, Array, Belief, EgoMotion, Info, Measurement, Prior, RadarScan, Scan, Status
+from filters.standing import SPAN, background_at, fog_aside, whole
+from filters.stories import Step, Stories
+from filters.waste_free import Target, Weighted, refresh, start, temper
 
 RUNS = 2
-SEARCHERS = 4  # times as many particles until a cloud has found its candidate: a first echo leaves few of them
-ENOUGH = 0.5  # effective share below which a cloud is resampled and moved
-MOVES = 10  # Metropolis steps of every story then
+SEARCHERS = 4  # times as many stories until a cloud has found its candidate: a first echo leaves few of them
+NODES = 17  # of ln visibility, over SPAN deviations of what the beams aside say, either way
 SETTLED = 20.0  # nats between classes from which on no scan is looked at: a belief's floor is at 14
 
 
-class Weighted(NamedTuple):
-    """Stories, their log-weights (n,), and ln p of all scans but the last, given each (n,)."""
-
-    cloud: Cloud
-    log_weights: Array
-    past: Array
-
-
 class OracleState(NamedTuple):
-    """What was seen, the weighted stories of each run and class, and each run's ln p(scans | class) (runs, K)."""
+    """What was seen, the weighted stories of each run and class, and each run's ln p(scans | class) (runs, K).
+
+    `looks` begins with what all scans say of the fog; the clouds have seen the others with fog `seen_in`.
+    """
 
     prior: Prior
-    history: History
+    steps: tuple[Step, ...]
+    looks: tuple[FogLook | LidarLook | RadarLook, ...]
+    totals: tuple[CubicSpline, ...]
+    seen_in: Visibility
     runs: tuple[tuple[Weighted, ...], ...]
     evidence: Array
 
@@ -86,99 +82,79 @@ class Oracle:
     """
 
     model: Model = field(default_factory=Model)
-    particles: int = 1000
-    sensors = ("scan",)
+    particles: int = 1200
+    sensors = ("scan", "radar")
 
     def __post_init__(self) -> None:
         if self.model.fog_drift > 0.0:
             raise ValueError("found fog that drifts, expected even fog for the oracle: set fog.texture.strength=0")
 
+    def stories(self, prior: Prior) -> tuple[Stories, ...]:
+        """How the stories of each class go."""
+        return tuple(Stories(self.model, k, prior.position) for k in range(len(CLASSES)))
+
     def init(self, prior: Prior, rng: np.random.Generator) -> OracleState:
         n = SEARCHERS * self.particles
-
-        def start(klass: int) -> Weighted:
-            return Weighted(Stories(self.model, prior, klass).draw(n, rng), np.full(n, -np.log(n)), np.zeros(n))
-
-        runs = tuple(tuple(start(k) for k in range(len(CLASSES))) for _ in range(RUNS))
-        return OracleState(prior, begin(prior), runs, np.zeros((RUNS, len(CLASSES))))
+        runs = tuple(tuple(start(s, n, rng) for s in self.stories(prior)) for _ in range(RUNS))
+        fog = visibility_prior(prior.visibility, prior.visibility_spread)
+        known = fog_of((), fog, fog.mean + fog.deviation * np.linspace(-SPAN, SPAN, NODES))
+        runs = tuple(tuple(c._replace(past=np.zeros((n, 1))) for c in run) for run in runs)
+        return OracleState(prior, (), (known,), (), known.fog, runs, np.zeros((RUNS, len(CLASSES))))
 
     def predict(self, state: OracleState, motion: EgoMotion, dt: float, rng: np.random.Generator) -> OracleState:
-        history = state.history._replace(motions=(*state.history.motions, (motion, dt)))
+        if state.settled:
+            return state
+        step, stories = (motion, dt), self.stories(state.prior)
 
-        def further(klass: int, now: Weighted) -> Weighted:
-            return now._replace(cloud=Stories(self.model, state.prior, klass).go_on(now.cloud, motion, dt, rng))
+        def further(run: tuple[Weighted, ...]) -> tuple[Weighted, ...]:
+            return tuple(c._replace(cloud=s.go_on(c.cloud, step, rng)) for c, s in zip(run, stories, strict=True))
 
-        runs = tuple(tuple(further(k, w) for k, w in enumerate(run)) for run in state.runs)
-        return state._replace(history=history, runs=runs)
+        return state._replace(steps=(*state.steps, step), runs=tuple(further(run) for run in state.runs))
 
     def update(
         self, state: OracleState, measurement: Measurement, rng: np.random.Generator
     ) -> tuple[OracleState, Info]:
-        scan = measurement.data
-        assert isinstance(scan, Scan), f"found {measurement.sensor}, expected scan"
+        data = measurement.data
         if state.settled:
             return state, Info(np.zeros(len(CLASSES)))
-        history = add(state.history, self.model, state.prior, scan)
-        stories = [Stories(self.model, state.prior, k) for k in range(len(CLASSES))]
-        done = [[self.weigh(w, history, s, rng) for w, s in zip(run, stories, strict=True)] for run in state.runs]
-        runs, gain, sizes = zip(*(zip(*run, strict=True) for run in done), strict=True)
-        if not np.isfinite(gain).all():
-            return state, Info(np.zeros(len(CLASSES)), 0.0, status=Status.DEPLETED)
-        now = OracleState(state.prior, history, runs, state.evidence + gain)
-        return now, Info(now.log_probs - state.log_probs, float(np.min(sizes)))
+        if isinstance(data, RadarScan):
+            return self.weigh(state, RadarLook(len(state.steps), data, measurement.age), rng)
+        assert isinstance(data, Scan), f"found {measurement.sensor}, expected one of {self.sensors}"
+        return self.weigh(*self.tabulate(state, data), rng)
 
-    def weigh(
-        self, now: Weighted, history: History, stories: Stories, rng: np.random.Generator
-    ) -> tuple[Weighted, float, float]:
-        """Stories after the last scan, what that adds to their ln evidence, and the least effective size on the way."""
-        values = self.scan(history, -1, stories, now.cloud, now.cloud.place)
-        gain, done, least = 0.0, 0.0, np.inf
-        while done < 1.0:
-            step = largest_step(now.log_weights, values, 1.0 - done)
-            log_weights = now.log_weights + step * values
-            total = log_sum_exp(log_weights)
-            if not np.isfinite(total):
-                return now, total, 0.0
-            now = now._replace(log_weights=log_weights - total)
-            gain, done, size = gain + total, done + step, ess(log_weights)
-            least = min(least, size)
-            if done < 1.0 or size < ENOUGH * len(values):
-                now, values = self.renew(now, values, done, history, stories, rng)
-        return self.fewer(now._replace(past=now.past + values), rng), gain, least
+    def tabulate(self, state: OracleState, scan: Scan) -> tuple[OracleState, LidarLook]:
+        """All of a scan as a look, and what the scans until now say of the fog."""
+        fog = state.looks[0].fog if state.totals else fog_aside(self.model, state.prior, [scan])
+        window, nodes = whole(scan), fog.mean + fog.deviation * np.linspace(-SPAN, SPAN, NODES)
+        background = background_at(self.model, window, nodes)
+        totals = (*state.totals, CubicSpline(nodes, background.sum(axis=(0, 1))))
+        report = visibility_prior(state.prior.visibility, state.prior.visibility_spread)
+        known = fog_of(totals, report, nodes)
+        looks = (known, *(replace(k, fog=known.fog) if isinstance(k, LidarLook) else k for k in state.looks[1:]))
+        echoes = odd_echoes(window, background[..., NODES // 2], state.prior.position)
+        look = LidarLook(len(state.steps), window, nodes, background, known.fog, echoes)
+        return state._replace(looks=looks, totals=totals), look
 
-    def fewer(self, now: Weighted, rng: np.random.Generator) -> Weighted:
-        """A cloud that has found its candidate needs no searchers any more."""
-        n, P = self.particles, moments(now.cloud.place, np.exp(now.log_weights)).covariance
-        if len(now.past) == n or np.linalg.det(P) > FOUND**4:
-            return now
-        chosen = systematic(np.exp(now.log_weights), rng.random(), n)
-        return Weighted(now.cloud.take(chosen), np.full(n, -np.log(n)), now.past[chosen])
-
-    def scan(self, history: History, k: int, stories: Stories, cloud: Cloud, place: Array) -> Array:
-        """ln p of the k-th scan given each story (n,)."""
-        return log_likelihood(history, history.looks[k], self.model, stories.shape, cloud.u, place)
-
-    def renew(
-        self,
-        now: Weighted,
-        values: Array,
-        exponent: float,
-        history: History,
-        stories: Stories,
-        rng: np.random.Generator,
-    ) -> tuple[Weighted, Array]:
-        """Resample systematically, then move every story under all scans, the last one's `values` to an exponent."""
-        n = len(values)
-        chosen = systematic(np.exp(now.log_weights), rng.random())
-        cloud, past, values = now.cloud.take(chosen), now.past[chosen], values[chosen]
-        for _ in range(MOVES):
-            other, told, ratio = stories.propose(cloud, history, history.looks[-1].echoes, rng)
-            looks = [self.scan(history, k, stories, other, told[look.steps]) for k, look in enumerate(history.looks)]
-            before, last = np.sum(looks[:-1], axis=0) + np.zeros(n), looks[-1]
-            accept = np.log(rng.random(n)) < ratio + before - past + exponent * (last - values)
-            cloud = choose(accept, other, cloud)
-            past, values = np.where(accept, before, past), np.where(accept, last, values)
-        return Weighted(cloud, np.full(n, -np.log(n)), past), values
+    def weigh(self, state: OracleState, look: LidarLook | RadarLook, rng: np.random.Generator) -> tuple[OracleState, Info]:
+        """Every run's clouds after a look."""
+        looks, stories = (*state.looks, look), self.stories(state.prior)
+        moved = differ(state.looks[0].fog, state.seen_in)
+        runs, gain, least = [], np.zeros_like(state.evidence), np.inf
+        for r, run in enumerate(state.runs):
+            clouds = []
+            for k, cloud in enumerate(run):
+                target = Target(stories[k], state.steps, looks)
+                cloud, shift = refresh(cloud, target, list(range(len(state.looks))) if moved else [0])
+                n = self.particles * (1 if cloud.found else SEARCHERS)
+                done = temper(cloud, target, n, rng)
+                if done.status != Status.OK or not np.isfinite(shift):
+                    return state, Info(np.zeros(len(CLASSES)), 0.0, status=Status.DEPLETED)
+                gain[r, k], least = shift + done.log_evidence, min(least, done.ess)
+                clouds.append(done.cloud)
+            runs.append(tuple(clouds))
+        seen_in = state.looks[0].fog if moved else state.seen_in
+        now = state._replace(looks=looks, runs=tuple(runs), evidence=state.evidence + gain, seen_in=seen_in)
+        return now, Info(now.log_probs - state.log_probs, float(least))
 
     def belief(self, state: OracleState) -> Belief:
         places = []
@@ -187,6 +163,23 @@ class Oracle:
             parts = [moments(run[k].cloud.place, np.exp(run[k].log_weights)) for run in state.runs]
             places.append(mix(shares, parts))
         return Belief(state.log_probs, mix(np.exp(state.log_probs), places), tuple(places))
+
+
+def fog_of(totals: tuple[CubicSpline, ...], report: Visibility, nodes: Array) -> FogLook:
+    """What scans and report say of ln visibility, by ln p(scan | background, v) of each."""
+    values = -0.5 * ((nodes - report.mean) / report.deviation) ** 2
+    values = values + np.sum([total(nodes) for total in totals], axis=0)
+    log_density = CubicSpline(nodes, values - values.max())
+    fine = np.linspace(nodes[0], nodes[-1], 50 * len(nodes))
+    weights = np.exp(log_density(fine) - log_sum_exp(log_density(fine)))
+    mean = float(weights @ fine)
+    fog = Visibility(mean, float(np.sqrt(weights @ (fine - mean) ** 2)))
+    return FogLook(fog, log_density, (float(nodes[0]), float(nodes[-1])))
+
+
+def differ(a: Visibility, b: Visibility) -> bool:
+    """Whether two say so different things of the fog that looks are to be told anew."""
+    return abs(a.mean - b.mean) > SMALLEST or abs(a.deviation - b.deviation) > SMALLEST
 
 
 def disagreement(state: OracleState) -> float:

@@ -15,6 +15,7 @@ from filters.models.shapes import BagPrior, BarrierPrior
 from filters.spec import Array, Belief, EgoMotion, Filter, Info, Measurement, Prior
 from filters.streams import stream
 from fogsim.errors import UserError
+from fogsim.frame import JUDGE
 from fogsim.log_file import one_line
 from fogsim.perception.perceive import Percept
 from fogsim.scenario import Scenario
@@ -75,6 +76,8 @@ class Followers:
         self.rows = [
             [start(name, k, prior, model, seed) for k, prior in enumerate(priors)] for name in scenario.filters
         ]
+        members = [row for name, row in zip(scenario.filters, self.rows, strict=True) if name != JUDGE]
+        self.pooled = members or self.rows
         self.seconds = [0.0 for _ in self.rows]
 
     def step(self, percepts: list[Percept], motion: EgoMotion | None, dt: float, time: float) -> None:
@@ -86,9 +89,9 @@ class Followers:
             self.seconds[i] = perf_counter() - clock
 
     def beliefs(self) -> list[list[Belief]]:
-        """Each filter's belief of each candidate, then the fused ones."""
-        rows = [[f.belief for f in row] for row in self.rows]
-        return [*rows, [pool(list(column)) for column in zip(*rows, strict=True)]] if rows else []
+        """Each filter's belief of each candidate, then the fused ones: without the judge, unless it is alone."""
+        rows, pooled = ([[f.belief for f in row] for row in some] for some in (self.rows, self.pooled))
+        return [*rows, [pool(list(column)) for column in zip(*pooled, strict=True)]] if rows else []
 
 
 def start(name: str, candidate: int, prior: Prior, model: Model, seed: int) -> Follower:
@@ -99,9 +102,11 @@ def start(name: str, candidate: int, prior: Prior, model: Model, seed: int) -> F
 
 
 def named(name: str, model: Model) -> Filter[Any]:
-    """The filter of a name; one that is installed and cannot be made is told in a line."""
+    """The filter of a name; one that refuses the model, or is installed and cannot be made, is told in a line."""
     try:
         return make_filter(name, model)
+    except ValueError as error:
+        raise UserError(f"filter {name!r}: {one_line(error)}; or leave {name} out of the filters") from error
     except (ImportError, AttributeError, TypeError) as error:
         where = known_filters()[name]
         remedy = f"correct its entry point in the group fogsim.filters, or {where.partition(':')[0]}"

@@ -17,6 +17,7 @@ MAX_TRACKS = 4  # candidates followed at once; id -1 marks an empty slot
 ACTIONS = ("proceed", "slow", "change_lane", "brake")
 POLICIES = ("bayes", "most_likely_label")
 SENSORS = ("scan", "features", "radar", "visibility")  # what a `Measurement` may be of
+JUDGE = "oracle"  # the belief that the others are scored against; costly, exact, and no member of the fused pool
 POINTS = 128  # weighted points kept per belief for drawing
 DETECTIONS = 128  # of one radar scan, at most
 DETECTION = ("time", "range", "azimuth", "range rate", "cross-section")

@@ -1,27 +1,16 @@
-"""Exact special cases: PF -> KF as particles grow, EKF = KF where all is linear, IMM, importance, quadrature."""
+"""Exact special cases of the particle filter: PF -> KF as particles grow, importance."""
 
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from filterpy.kalman import KalmanFilter
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
-from filters import missed_look
-from filters.belief import mix, moments
-from filters.gaussian_update import ekf_update
-from filters.imm import Bank, interact
-from filters.kalman_bank import look
-from filters.missed_look import MISSED, SURE, bounds, look_for
-from filters.models.detection import detection_probability, expected_echoes
-from filters.models.outline import REFLECTANCE, TOP, WIDTH, X, Y
+from filters.belief import moments
 from filters.particle import Cloud, look_at, temper
-from filters.spec import BAG, BARRIER, FEATURES, Features, Gaussian, Pose
+from filters.spec import Gaussian, Pose
 from filters.streams import stream
-from fogsim.followers import model_of
-from tests.encounters import encounter
 
 POSE = Pose(0.0, 0.0, 0.9, 0.0)
 PLACE = Gaussian(np.array([20.0, -0.5]), np.array([[2.0, 0.3], [0.3, 0.5]]))
@@ -115,86 +104,6 @@ def test_a_sharp_measurement_takes_several_steps_and_moves():
     assert len(np.unique(done.cloud.position[:, 0])) > 350, "found copies that never moved apart"
 
 
-# Extended and plain
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_extended_update_is_the_plain_one_where_all_is_linear(seed):
-    rng = np.random.default_rng(seed)
-    n, m = 8, 3
-    root, noise, h = rng.normal(size=(n, n)), rng.normal(size=(m, m)), rng.normal(size=(m, n))
-    prior = Gaussian(rng.normal(size=n), root @ root.T + 0.1 * np.eye(n))
-    R, z = noise @ noise.T + 0.1 * np.eye(m), rng.normal(size=m)
-    done = ekf_update(*prior, z, lambda x: (h @ x, h), R)
-    mean, P, log_evidence = kalman_update(prior, z, h, R)
-    np.testing.assert_allclose(done.mean, mean, atol=1e-10)
-    np.testing.assert_allclose(done.covariance, P, atol=1e-10)
-    assert done.log_evidence == pytest.approx(log_evidence, abs=1e-10)
-    innovation, S = z - h @ prior.mean, h @ prior.covariance @ h.T + R
-    assert done.nis == pytest.approx(innovation @ np.linalg.inv(S) @ innovation)
-
-
-def test_sequential_evidence_adds_up_to_the_joint_density():
-    rng = np.random.default_rng(7)
-    n, m, steps = 4, 2, 6
-    root = rng.normal(size=(n, n))
-    prior = Gaussian(rng.normal(size=n), root @ root.T)
-    hs, z, R = rng.normal(size=(steps, m, n)), rng.normal(size=(steps, m)), 0.3 * np.eye(m)
-    state, total = prior, 0.0
-    for h, seen in zip(hs, z, strict=True):
-        done = ekf_update(*state, seen, lambda x, h=h: (h @ x, h), R)
-        state, total = Gaussian(done.mean, done.covariance), total + done.log_evidence
-    big = hs.reshape(-1, n)
-    S = big @ prior.covariance @ big.T + 0.3 * np.eye(steps * m)
-    assert total == pytest.approx(multivariate_normal.logpdf(z.ravel(), big @ prior.mean, S))
-    mean, P, _ = kalman_update(prior, z.ravel(), big, 0.3 * np.eye(steps * m))
-    np.testing.assert_allclose(state.mean, mean, atol=1e-9)
-    np.testing.assert_allclose(state.covariance, P, atol=1e-9)
-
-
-# Interacting multiple models
-
-
-def random_bank(seed, modes=2):
-    rng = np.random.default_rng(seed)
-    roots = rng.normal(size=(modes, 8, 8))
-    p = rng.dirichlet(np.ones(modes))
-    return Bank(np.log(p), rng.normal(size=(modes, 8)), roots @ roots.transpose(0, 2, 1) + 0.1 * np.eye(8))
-
-
-def overall(bank):
-    """Moments of a bank as one Gaussian."""
-    return mix(np.exp(bank.log_probs), [Gaussian(*g) for g in zip(bank.mean, bank.covariance, strict=True)])
-
-
-def assert_close(one, other):
-    for x, y in zip(one, other, strict=True):
-        np.testing.assert_allclose(x, y, atol=1e-9)
-
-
-def test_no_switch_leaves_the_modes():
-    bank = random_bank(1)
-    assert_close(interact(bank, np.eye(2)), bank)
-
-
-@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
-@settings(max_examples=20, deadline=None)
-def test_equal_modes_stay_the_gaussian_they_are(enter, leave):
-    bank = random_bank(2)
-    equal = Bank(bank.log_probs, np.stack([bank.mean[0]] * 2), np.stack([bank.covariance[0]] * 2))
-    mixed = interact(equal, np.array([[1 - enter, enter], [leave, 1 - leave]]))
-    assert_close(mixed[1:], equal[1:])
-
-
-@given(st.integers(0, 10**6), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
-@settings(max_examples=40, deadline=None)
-def test_mixing_preserves_the_whole(seed, enter, leave):
-    bank, switch = random_bank(seed), np.array([[1 - enter, enter], [leave, 1 - leave]])
-    mixed = interact(bank, switch)
-    np.testing.assert_allclose(np.exp(mixed.log_probs), np.exp(bank.log_probs) @ switch)
-    assert_close(overall(mixed), overall(bank))
-
-
 # Importance
 
 
@@ -235,83 +144,3 @@ def test_implausible_echoes_are_not_looked_at():
         same = look_at(cloud, echoes, POSE, rng)
         for before, after in zip(cloud, same, strict=True):
             np.testing.assert_array_equal(before, after)
-
-
-# Missed detections
-
-
-def mode(klass, x, deviation):
-    """A mode whose place ahead is uncertain and correlated with its top, seen in visibility 60 m."""
-    model = model_of(encounter())
-    own = look(model, klass)
-    mean = np.array([x, 0.1, 0.0, 0.0, *[m for m, _ in own]])
-    covariance = np.diag([deviation**2, 0.05**2, 0.01, 0.01, *[d**2 for _, d in own]])
-    covariance[X, Y] = covariance[Y, X] = 0.5 * deviation * 0.05
-    covariance[X, TOP] = covariance[TOP, X] = 0.3 * deviation * own[1][1]
-    covariance[WIDTH, TOP] = covariance[TOP, WIDTH] = 0.2 * own[0][1] * own[1][1]
-    return model, mean, covariance
-
-
-def unseen(log_visibility):
-    values = np.zeros(len(FEATURES))
-    values[FEATURES.index("log_visibility")] = log_visibility
-    return Features(values, np.full(2, np.nan), np.full((2, 2), np.nan), POSE)
-
-
-def sampled_miss(model, klass, mean, covariance, seen, n=200_000):
-    """P(cluster), and mean and covariance given there was none, by drawing the whole state.
-
-    A draw beyond the class's bounds is as likely seen as one at them.
-    """
-    draws = np.random.default_rng(0).multivariate_normal(mean, covariance, n)
-    top, bright = draws[:, [TOP, REFLECTANCE]].clip(*bounds(model, klass)).T
-    distance = np.maximum(np.hypot(draws[:, X] - POSE.x, mean[Y] - POSE.y), 3.0)
-    echoes = expected_echoes(model, klass, POSE.z, distance, mean[WIDTH], top, bright, seen.log_visibility)
-    chance = MISSED + (SURE - MISSED) * detection_probability(echoes)
-    return chance.mean(), moments(draws, (1.0 - chance) / (1.0 - chance).sum())
-
-
-@pytest.fixture
-def fine(monkeypatch):
-    """Many nodes: what is found differs along steps, as rings rise above the top, which few nodes cannot follow."""
-    nodes = np.linspace(-4.5, 4.5, 41)
-    weights = np.exp(-0.5 * nodes**2)
-    grid = np.stack(np.meshgrid(*[nodes] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    monkeypatch.setattr(missed_look, "NODES", grid)
-    monkeypatch.setattr(missed_look, "NODE_WEIGHTS", np.einsum("i,j,k->ijk", *[weights / weights.sum()] * 3).ravel())
-
-
-AT_STAKE = [(k, *place) for k in (BAG, BARRIER) for place in ((14.0, 2.0), (18.0, 1.0), (22.0, 2.0))]
-
-
-def assert_integral(klass, x, deviation, relative, off):
-    """The chance of a cluster, and the moments after a miss in standard deviations, against draws."""
-    model, mean, covariance = mode(klass, x, deviation)
-    seen = unseen(np.log(60.0))
-    chance, after = look_for(model, klass, mean, covariance, seen)
-    sampled, exact = sampled_miss(model, klass, mean, covariance, seen)
-    scale = np.sqrt(np.diag(covariance))
-    assert np.abs((exact.mean - mean) / scale).max() > 0.1, "found a miss that says nothing"
-    assert chance == pytest.approx(sampled, rel=relative)
-    np.testing.assert_allclose(after.mean / scale, exact.mean / scale, atol=off)
-    unit = np.outer(scale, scale)
-    np.testing.assert_allclose(after.covariance / unit, exact.covariance / unit, atol=off)
-
-
-@pytest.mark.parametrize(("klass", "x", "deviation"), AT_STAKE)
-def test_the_quadrature_of_a_miss_closes_in_on_the_integral(klass, x, deviation, fine):
-    assert_integral(klass, x, deviation, 0.05, 0.08)
-
-
-@pytest.mark.parametrize(("klass", "x", "deviation"), AT_STAKE)
-def test_its_few_nodes_are_near(klass, x, deviation):
-    assert_integral(klass, x, deviation, 0.12, 0.2)
-
-
-@pytest.mark.parametrize(("klass", "least"), [(BAG, 8.003), (BARRIER, 8.01)])
-def test_a_miss_nearby_in_clear_air_moves_the_place_away(klass, least):
-    model, mean, covariance = mode(klass, 8.0, 2.0)
-    covariance = np.diag(np.diag(covariance))  # a correlated top could come down instead
-    after = look_for(model, klass, mean, covariance, unseen(np.log(1e4)))[1]
-    assert after.mean[X] > least
-    assert sampled_miss(model, klass, mean, covariance, unseen(np.log(1e4)))[1].mean[X] > least

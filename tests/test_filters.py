@@ -16,6 +16,7 @@ from filters.spec import (
 )
 from filters.streams import stream
 from fogsim.followers import model_of
+from fogsim.frame import JUDGE
 from fogsim.testing import check_filter
 from tests.encounters import NOTHING_THERE, REST, drive, encounter, percepts_of, sweep
 
@@ -24,7 +25,8 @@ PLACE = Gaussian(np.array([34.0, -0.6]), np.diag([2.25, 0.36]))
 PRIOR = Prior(np.log([0.2, 0.8]), PLACE, 40.0, 0.3)
 STILL = EgoMotion(np.zeros(3), np.diag([9e-6, 9e-6, 4e-8]), REST)
 
-pytestmark = pytest.mark.parametrize("name", FILTERS)
+# The judge takes seconds a frame, and has tests of its own.
+pytestmark = pytest.mark.parametrize("name", [name for name in FILTERS if name != JUDGE])
 
 
 def made(name):

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from filters.belief import mix
+from filters.gaussian_update import Update
+from filters.imm import Bank, bank_of
 from filters.kalman import BLIND, FALSE_CLUSTER, Kalman
-from filters.kalman_bank import move, start, uniform
-from filters.models.cluster import MEASURED
+from filters.kalman_bank import bank_nis, log_uniform, look_at, missed, move, predict, seen, start, uniform
+from filters.missed_look import look_for
+from filters.models.cluster import MEASURED, measured
 from filters.models.motion import frame_drift
 from filters.models.outline import ROUGHNESS, STATE, TOP, VX, VY, WIDTH, X, Y
 from filters.spec import BAG, BARRIER, FEATURES, EgoMotion, Features, Gaussian, Measurement, Pose, Prior
@@ -22,15 +25,14 @@ PLACE = Gaussian(np.array([10.0, 0.0]), np.diag([0.5, 0.3]))
 PRIOR = Prior(np.log([0.5, 0.5]), PLACE, 60.0, 0.3)
 FILTER = Kalman(model_of(encounter()))
 POSE = Pose(0.0, 0.0, 0.9, 0.0)
+STILL = EgoMotion(np.zeros(3), np.zeros((3, 3)), Pose(0.0, 0.0, 0.9, 0.0))
 MOTION = EgoMotion(np.array([0.7, 0.0, 0.0]), np.diag([9e-6, 9e-6, 4e-8]), Pose(0.7, 0.0, 0.9, 0.0))
 
 
 @lru_cache
 def approaches():
     """(kind, frames) of six seeds of each kind, driven through."""
-    return [
-        (kind, drive(encounter(kind, filters=("particle", "kalman")), seed)[0]) for kind in KINDS for seed in range(6)
-    ]
+    return [(kind, drive(encounter(kind), seed)[0]) for kind in KINDS for seed in range(6)]
 
 
 def features(position=(10.0, 0.0), pose=POSE, **values):
@@ -48,7 +50,7 @@ def update(state, data, filter_=FILTER):
 
 
 def test_it_is_mostly_on_the_right_side_at_ten_metres():
-    truth = [np.exp(at_distance(f, 10.0).log_probs[1, 0, KINDS[kind]]) for kind, f in approaches()]
+    truth = [np.exp(at_distance(f, 10.0).log_probs[0, 0, KINDS[kind]]) for kind, f in approaches()]
     assert sum(p > 0.5 for p in truth) >= 9, np.round(truth, 3)
 
 
@@ -56,7 +58,7 @@ def test_it_knows_the_place_at_eight_metres():
     errors = []
     for _, frames in approaches():
         frame = at_distance(frames, 8.0)
-        errors.append(np.hypot(*(frame.position_mean[1, 0] - truth_in_odometry(frame))))
+        errors.append(np.hypot(*(frame.position_mean[0, 0] - truth_in_odometry(frame))))
     assert np.mean(errors) < 0.25, np.round(errors, 3)
     assert max(errors) < 0.5, np.round(errors, 3)
 
@@ -64,8 +66,8 @@ def test_it_knows_the_place_at_eight_metres():
 def test_it_is_never_without_a_belief():
     for _, frames in approaches():
         for frame in frames:
-            assert np.isfinite(frame.log_probs[1, 0]).all()
-            assert np.linalg.eigvalsh(frame.position_covariance[1, 0]).min() > 0.0
+            assert np.isfinite(frame.log_probs[0, 0]).all()
+            assert np.linalg.eigvalsh(frame.position_covariance[0, 0]).min() > 0.0
 
 
 # The prior
@@ -90,6 +92,13 @@ def test_the_bags_modes_are_calm_and_gust():
 def test_uniform_moments():
     draws = np.random.default_rng(0).uniform(0.4, 2.0, 200_000)
     np.testing.assert_allclose(uniform(0.4, 2.0), (draws.mean(), draws.std()), atol=5e-3)
+    np.testing.assert_allclose(log_uniform(0.4, 2.0), (np.log(draws).mean(), np.log(draws).std()), atol=5e-3)
+
+
+def test_a_bag_is_a_ball():
+    """What is learned of its width is learned of its top."""
+    covariance = start(FILTER.model, BAG, PRIOR).covariance[0]
+    assert covariance[WIDTH, TOP] == pytest.approx(covariance[WIDTH, WIDTH], rel=1e-5)
 
 
 # Prediction
@@ -120,6 +129,22 @@ def test_a_bags_modes_move_as_the_motion_model_does(mode, gust):
         state = move(FILTER.model, BAG, mode, state, dt, np.zeros((2, 2)))
     drawn = np.cov(np.column_stack([position, velocity]).T)
     np.testing.assert_allclose(state.covariance[:4, :4], drawn, rtol=0.03, atol=0.015 * drawn.max())
+
+
+def test_calm_and_gust_mix_as_the_motion_model_switches():
+    """An IMM's two moments are exact where nothing is measured: against draws that begin calm."""
+    motion, dt, n = FILTER.model.motion, 0.1, 200_000
+    rng = np.random.default_rng(2)
+    position, velocity, gust = np.zeros((n, 2)), np.zeros((n, 2)), np.zeros(n)
+    covariance = np.zeros((2, len(STATE), len(STATE)))
+    bank = Bank(np.array([0.0, -np.inf]), np.zeros((2, len(STATE))), covariance)
+    for _ in range(15):
+        position, velocity, gust = motion.step(position, velocity, gust, dt, rng)
+        bank = predict(FILTER.model, BAG, bank, STILL, dt)
+    assert np.exp(bank.log_probs[1]) == pytest.approx(gust.mean(), rel=0.02)
+    whole = mix(np.exp(bank.log_probs), bank.modes)
+    drawn = np.cov(np.column_stack([position, velocity]).T)
+    np.testing.assert_allclose(whole.covariance[:4, :4], drawn, rtol=0.03, atol=0.015 * drawn.max())
 
 
 # Update
@@ -183,3 +208,54 @@ def test_the_belief_is_the_mixture_of_all_modes():
     drawn, position = np.concatenate(draws), FILTER.belief(state).position
     np.testing.assert_allclose(position.mean, drawn.mean(axis=0), atol=3e-3)
     np.testing.assert_allclose(position.covariance, np.cov(drawn.T), rtol=0.03, atol=3e-4)
+
+
+def test_a_look_s_evidence_counts_that_there_was_a_cluster():
+    """Of one mode: ln P(cluster) + ln p(z | past)."""
+    bank = start(FILTER.model, BAG, PRIOR)
+    one, data = bank_of(np.zeros(1), bank.modes[:1]), features(log_visibility=np.log(20.0))
+    chance = look_for(FILTER.model, BAG, *bank.modes[0], data)[0]
+    assert chance < 0.9
+    done = look_at(FILTER.model, BAG, bank.modes[0], measured(data, FILTER.model), data, 1.0)
+    assert seen(FILTER.model, BAG, one, data, 1.0).log_evidence == pytest.approx(np.log(chance) + done.log_evidence)
+
+
+def test_a_miss_counts_for_the_class_that_is_harder_to_see():
+    state, data = FILTER.init(PRIOR, RNG), features(detected=0.0, log_visibility=np.log(18.0))
+    after, info = update(state, data)
+    told = [missed(FILTER.model, k, b, data).log_evidence for k, b in enumerate(state.banks)]
+    np.testing.assert_allclose(info.log_evidence, told)
+    assert after.log_probs[BAG] - after.log_probs[BARRIER] == pytest.approx(told[BAG] - told[BARRIER])
+    assert told[BAG] > told[BARRIER]
+
+
+def test_nis_is_that_of_the_modes_mixture():
+    """Innovations of two modes: the mixture's mean is d, the modes' own is not."""
+    S, d = np.array([[1.0, 0.2], [0.2, 0.5]]), 2
+    means, weights = np.array([[2.0, 0.0], [-1.0, 0.5]]), np.array([0.3, 0.7])
+    rng = np.random.default_rng(4)
+    z = means[rng.choice(2, 4000, p=weights)] + rng.multivariate_normal(np.zeros(2), S, 4000)
+    nis = [bank_nis(np.log(weights), [Update(m, S, 0.0, 0.0, y - m, S) for m in means]) for y in z]
+    assert np.mean(nis) == pytest.approx(d, rel=0.05)
+
+
+def test_a_larger_noise_is_believed_less():
+    """Clusters that err more than R says raise its scale; a look at a scale moves the place less."""
+    state = FILTER.init(PRIOR, RNG)
+    strange = features(position=(16.0, 2.5), distance=16.2)
+    after = update(state, strange)[0]
+    assert after.log_scale > 0.2
+    seen_ = features(position=(10.3, 0.4), distance=10.3)
+    sharp, blunt = (update(state._replace(log_scale=s), seen_)[0] for s in (0.0, 4.0))
+    place = [FILTER.belief(s).position.covariance for s in (sharp, blunt)]
+    assert np.linalg.det(place[1]) > 2.0 * np.linalg.det(place[0])
+
+
+def test_the_scale_is_the_best_class_s():
+    """A wide front is no bag: that the bag's bank finds it strange says nothing of the noise."""
+    state = FILTER.init(PRIOR, RNG)
+    front = box(10.0, 0.0, width=1.6, height=0.6)._replace(yaw=np.array([0.2]))
+    wide = percepts_of(sweep(front, 25.0, 0), (10.0, 0.0), visibility=25.0)[0].features
+    nis = [FILTER.look(k, b, wide).nis for k, b in enumerate(state.banks)]
+    assert nis[BARRIER] < 1.5 * MEASURED < 3.0 * MEASURED < nis[BAG]
+    assert update(state, wide)[0].log_scale < 0.05

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 from filterpy.kalman import KalmanFilter
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
+from filters.belief import mix
 from filters.gaussian import update_position
 from filters.gaussian_update import ekf_update, kf_predict, ukf_update
 from filters.imm import Bank, bank_of, interact, reweigh
@@ -47,6 +50,24 @@ def test_extended_unscented_filterpys_and_the_textbooks_update_are_one_where_all
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 
+def test_sequential_evidence_adds_up_to_the_joint_density():
+    rng = np.random.default_rng(7)
+    n, m, steps = 4, 2, 6
+    root = rng.normal(size=(n, n))
+    prior = Gaussian(rng.normal(size=n), root @ root.T)
+    hs, z, R = rng.normal(size=(steps, m, n)), rng.normal(size=(steps, m)), 0.3 * np.eye(m)
+    state, total = prior, 0.0
+    for h, seen in zip(hs, z, strict=True):
+        done = ekf_update(*state, seen, lambda x, h=h: (h @ x, h), R)
+        state, total = Gaussian(done.mean, done.covariance), total + done.log_evidence
+    big = hs.reshape(-1, n)
+    S = big @ prior.covariance @ big.T + 0.3 * np.eye(steps * m)
+    assert total == pytest.approx(multivariate_normal.logpdf(z.ravel(), big @ prior.mean, S))
+    mean, P = textbook(prior, z.ravel(), big, 0.3 * np.eye(steps * m))[:2]
+    np.testing.assert_allclose(state.mean, mean, atol=1e-9)
+    np.testing.assert_allclose(state.covariance, P, atol=1e-9)
+
+
 def test_the_class_filters_place_is_filterpys_too():
     prior, _, R, z = problem(9, 2, 2)
     after, nis, _ = update_position(prior, z, R)
@@ -54,6 +75,49 @@ def test_the_class_filters_place_is_filterpys_too():
     np.testing.assert_allclose(after.mean, mean, atol=1e-9)
     np.testing.assert_allclose(after.covariance, covariance, atol=1e-9)
     assert nis == pytest.approx(theirs, rel=1e-9)
+
+
+# Interacting multiple models
+
+
+def random_bank(seed, modes=2):
+    rng = np.random.default_rng(seed)
+    roots = rng.normal(size=(modes, 8, 8))
+    p = rng.dirichlet(np.ones(modes))
+    return Bank(np.log(p), rng.normal(size=(modes, 8)), roots @ roots.transpose(0, 2, 1) + 0.1 * np.eye(8))
+
+
+def overall(bank):
+    """Moments of a bank as one Gaussian."""
+    return mix(np.exp(bank.log_probs), [Gaussian(*g) for g in zip(bank.mean, bank.covariance, strict=True)])
+
+
+def assert_close(one, other):
+    for x, y in zip(one, other, strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-9)
+
+
+def test_no_switch_leaves_the_modes():
+    bank = random_bank(1)
+    assert_close(interact(bank, np.eye(2)), bank)
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+@settings(max_examples=20, deadline=None)
+def test_equal_modes_stay_the_gaussian_they_are(enter, leave):
+    bank = random_bank(2)
+    equal = Bank(bank.log_probs, np.stack([bank.mean[0]] * 2), np.stack([bank.covariance[0]] * 2))
+    mixed = interact(equal, np.array([[1 - enter, enter], [leave, 1 - leave]]))
+    assert_close(mixed[1:], equal[1:])
+
+
+@given(st.integers(0, 10**6), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+@settings(max_examples=40, deadline=None)
+def test_mixing_preserves_the_whole(seed, enter, leave):
+    bank, switch = random_bank(seed), np.array([[1 - enter, enter], [leave, 1 - leave]])
+    mixed = interact(bank, switch)
+    np.testing.assert_allclose(np.exp(mixed.log_probs), np.exp(bank.log_probs) @ switch)
+    assert_close(overall(mixed), overall(bank))
 
 
 def test_an_imm_of_one_mode_is_the_kalman_filter():

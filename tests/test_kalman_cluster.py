@@ -7,21 +7,38 @@ import pytest
 from scipy.special import digamma, polygamma
 
 from filters.models.cluster import (
+    BEARING,
     RANGE,
     SEEN_BULGE,
+    SEEN_FILL,
     SEEN_REFLECTANCE,
+    SEEN_ROUGHNESS,
+    SEEN_SPREAD,
+    SEEN_TOP,
     SEEN_WIDTH,
-    difference,
+    edge_share,
     expected,
     log_chi,
     measured,
     noise,
+    powers,
+    surface_of,
     wrap,
 )
 from filters.models.detection import agreed, expected_echoes, fog_peak, heard, level
 from filters.models.fog import even_power, fog_at
 from filters.models.optics import echo_table, extinction
-from filters.models.outline import CORNER_BULGE, CORNER_ROUGHNESS, CORNER_SHARE, STATE, ball, log_cosine
+from filters.models.outline import (
+    CORNER_BULGE,
+    CORNER_ROUGHNESS,
+    CORNER_SHARE,
+    STATE,
+    TURN,
+    Outline,
+    ball,
+    log_cosine,
+    setback,
+)
 from filters.models.outline import Surface as Heard
 from filters.spec import BAG, BARRIER
 from fogsim.followers import model_of
@@ -55,7 +72,7 @@ def test_what_a_look_measures_is_expected(klass, x, things, visibility):
     """The mean of z - h(x) at the truth, in deviations of one look: less than R allows for an unknown object's bias."""
     off = []
     for f in looks_of(things, (10.0, 0.0), visibility):
-        y = difference(measured(f, MODEL), expected(MODEL, klass, f, x[None])[0])
+        y = measured(f, MODEL) - expected(MODEL, klass, f, x[None])[0]
         off.append(y / np.sqrt(np.diag(noise(MODEL, klass, f, x))))
     assert len(off) >= 8
     assert np.abs(np.mean(off, axis=0)).max() < 2.5, np.round(np.mean(off, axis=0), 2)
@@ -67,6 +84,38 @@ def test_a_fainter_ball_looks_smaller_flatter_and_brighter_than_it_is():
     assert h[0][SEEN_BULGE] >= h[1][SEEN_BULGE] > h[2][SEEN_BULGE]
     assert h[0][SEEN_REFLECTANCE] < h[1][SEEN_REFLECTANCE] < h[2][SEEN_REFLECTANCE]
     assert h[0][RANGE] < 10.0
+
+
+@pytest.mark.parametrize(("klass", "x", "near"), [(BARRIER, FRONT, 0.2), (BAG, BALL, 0.21)])
+def test_what_is_heard_is_its_near_side(klass, x, near):
+    seen = features(log_visibility=np.log(17.0))
+    front = surface_of(MODEL, klass, seen, np.array([10.0 - near]), x[None])
+    z = expected(MODEL, klass, seen, x[None])[0]
+    assert 0.2 < front.share[0] < 0.9
+    assert z[RANGE] == pytest.approx(10.0 - near)
+    assert z[SEEN_FILL] == pytest.approx(edge_share(MODEL, seen) + (1 - edge_share(MODEL, seen)) * front.share[0])
+
+
+def test_a_ball_s_echoes_lie_two_thirds_of_its_radius_before_it():
+    """And more where the rim is not heard: against draws of where the heard beams meet it, even over the disc."""
+    u = np.sqrt(np.random.default_rng(0).random(100_000))
+    all_of_it, some = (0.5 * u[u > rim].mean() for rim in (0.0, 0.5))
+    assert all_of_it <= setback(MODEL, BAG, np.array([1.0]))[0] <= some
+    assert setback(MODEL, BARRIER, np.array([1.0]))[0] == 0.5 * MODEL.barrier.depth
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.45, -0.45])
+def test_a_turned_barrier_shows_its_corner(yaw):
+    """A front of 1.2 m and a side of .4 m: width, bulge and roughness are those of the corner."""
+    turned = box(10.0, 0.0, 1.2, 0.6, 0.3)._replace(yaw=np.array([yaw]))
+    x = FRONT.copy()
+    x[TURN] = yaw
+    seen = looks_of(turned, (10.0, 0.0), 60.0, 6)
+    z = np.mean([measured(f, MODEL) for f in seen], axis=0)
+    h = np.mean([expected(MODEL, BARRIER, f, x[None])[0] for f in seen], axis=0)
+    assert z[SEEN_WIDTH] == pytest.approx(h[SEEN_WIDTH], abs=0.08)
+    assert z[SEEN_ROUGHNESS] == pytest.approx(h[SEEN_ROUGHNESS], abs=0.35)
+    assert z[SEEN_BULGE] == pytest.approx(h[SEEN_BULGE], abs=0.06)
 
 
 def test_cosines_over_a_ball_against_draws():
@@ -115,6 +164,57 @@ def test_angles_wrap(angle, turned):
     assert wrap(np.array(angle)) == pytest.approx(turned)
 
 
+def test_the_heard_echoes_are_the_stronger_ones():
+    """Mean and deviation of p ~ N(P, s²) given p > b, against draws."""
+    power, least = 6.0, 7.0
+    p = np.random.default_rng(0).normal(power, np.hypot(1.0, MODEL.barrier.texture * power), 1_000_000)
+    p = p[p > np.random.default_rng(1).normal(least, 1.0, len(p))]
+    one = Heard(np.array([power]), np.array([least]), np.ones(1), np.ones(1))
+    flat = Outline(*[np.zeros(1)] * 6)
+    bright, spread = powers(MODEL, BARRIER, one, flat)
+    assert bright[0] == pytest.approx(np.log(p.mean() / power), abs=3e-3)
+    assert spread[0] == pytest.approx(p.std() / p.mean(), rel=0.02)
+
+
+def test_what_is_measured_of_few_echoes():
+    """The top half a ring above the highest echo; ln roughness less the mean of ln sqrt(chi²_n / n), n = 4."""
+    seen = features(log_count=np.log1p(7.0), top=0.3, roughness=0.05)
+    z = measured(seen, MODEL)
+    assert z[SEEN_TOP] == pytest.approx(0.3 + 5.0 * (MODEL.elevation[1] - MODEL.elevation[0]))
+    assert z[SEEN_ROUGHNESS] == pytest.approx(np.log(0.05) - 0.5 * (digamma(2.0) - np.log(2.0)))
+
+
+def test_faint_echoes_are_rougher():
+    """Their range noise, sigma sqrt(threshold / p), adds to the surface's roughness."""
+    loud, faint = (expected(MODEL, BAG, features(log_power=np.log(p)), BALL[None])[0] for p in (400.0, 8.0))
+    optics = MODEL.optics
+    more = optics.range_noise**2 * optics.threshold * (1.0 / 8.0 - 1.0 / 400.0)
+    assert np.exp(2 * faint[SEEN_ROUGHNESS]) - np.exp(2 * loud[SEEN_ROUGHNESS]) == pytest.approx(more, rel=1e-6)
+
+
+def test_a_thin_cluster_s_edges_are_uncertain():
+    thick, thin = (noise(MODEL, BARRIER, features(log_visibility=np.log(v)), FRONT)[SEEN_WIDTH] for v in (60.0, 16.0))
+    assert np.sqrt(thick[SEEN_WIDTH]) == pytest.approx(0.05, abs=0.01)
+    assert thin[SEEN_WIDTH] > 4.0 * thick[SEEN_WIDTH]
+
+
+@pytest.mark.parametrize("turned", [0.5, 2.0, np.pi - 1e-3, np.pi, -2.0])
+@pytest.mark.parametrize(("klass", "x"), [(BARRIER, FRONT), (BAG, BALL)])
+def test_a_look_is_the_same_wherever_the_sensor_heads(klass, x, turned):
+    """A scene turned about the sensor, also across the seam at pi."""
+    c, s = np.cos(turned), np.sin(turned)
+    turn, there = np.array([[c, -s], [s, c]]), x.copy()
+    place, seen_at = np.array([10.0, 0.3]), np.array([9.7, -0.2])
+    there[:2] = turn @ place
+    ahead = features(position=seen_at)
+    aside = features(position=turn @ seen_at, pose=ahead.pose._replace(yaw=turned))
+    x = np.concatenate([place, x[2:]])
+    before = measured(ahead, MODEL) - expected(MODEL, klass, ahead, x[None])[0]
+    after = measured(aside, MODEL) - expected(MODEL, klass, aside, there[None])[0]
+    np.testing.assert_allclose(after, before, atol=1e-9)
+    assert before[BEARING] == pytest.approx(-np.arctan2(0.3, 10.0) - np.arctan2(0.2, 9.7))
+
+
 @pytest.mark.parametrize("klass", [BAG, BARRIER])
 @pytest.mark.parametrize("count", [3.0, 4.0, 40.0])
 def test_a_cluster_has_a_covariance_that_more_echoes_shrink(klass, count):
@@ -122,6 +222,8 @@ def test_a_cluster_has_a_covariance_that_more_echoes_shrink(klass, count):
     few, many = (np.diag(noise(MODEL, klass, features(log_count=np.log1p(n)), x)) for n in (count, 200.0))
     assert few.min() > 0.0
     assert (many <= few).all()
+    shrunk = [SEEN_REFLECTANCE, SEEN_ROUGHNESS, SEEN_SPREAD, SEEN_BULGE]
+    assert (many[shrunk] < few[shrunk]).all()
 
 
 # What is heard

@@ -14,12 +14,13 @@ from filters.models.lidar_echo import fog_at, log_add, log_density, stop_at
 from filters.models.optics import EchoTable
 from filters.models.shapes import ELLIPSOID, Solids
 from filters.models.visibility import Clutter
-from filters.spec import Array, Pose, Scan, Surfaces
+from filters.spec import Array, Gaussian, Pose, Scan, Surfaces
 
 CLEAR = 0.35  # m from the background: nearer echoes are taken to be its
 DEEP = 0.2  # m from a candidate's front to its centre
 WIDE, TALL = 1.2, 0.6  # m, a middling candidate
 BEAMS = 32  # on it at most: of nearer objects only every other column or fewer is used
+PLAUSIBLE = 3.5  # deviations of the announced place within which an echo is worth a look
 SPARE_RINGS = 1  # kept above and below those that can meet a candidate, for what they say of the fog
 
 
@@ -103,8 +104,35 @@ def wrap(angle: Array) -> Array:
     return (angle + pi) % (2.0 * pi) - pi
 
 
+class Echoes(NamedTuple):
+    """Where (m, 2) a candidate's centre may be that was seen by an echo, and ln of how odd it is of the background."""
+
+    places: Array
+    oddness: Array
+
+
+ODDEST = 8.0  # nats: no echo is that much odder than another
+
+
+def odd_echoes(window: Window, background: Array, where: Gaussian, tallest: float = 0.8) -> Echoes:
+    """Echoes that may be a candidate's, with ln p(beam | background) as given (rings, columns).
+
+    `where` is where one may be at all: within `PLAUSIBLE` deviations.
+    """
+    places, ring, column = unexplained_beams(window, tallest)
+    off = np.linalg.solve(np.linalg.cholesky(where.covariance), (places - where.mean).T)
+    near = (off**2).sum(axis=0) < PLAUSIBLE**2
+    oddness = -background[ring[near], column[near]]
+    return Echoes(places[near], oddness.clip(max=oddness.min(initial=np.inf) + ODDEST))
+
+
 def unexplained(window: Window, tallest: float = 0.8) -> Array:
     """Where (x, y) echoes lie that are neither at the known background nor lower or higher than any candidate."""
+    return unexplained_beams(window, tallest)[0]
+
+
+def unexplained_beams(window: Window, tallest: float) -> tuple[Array, np.ndarray, np.ndarray]:
+    """Their places, and ring and column of each."""
     background = window.background.range[..., None]
     ring, column, echo = np.nonzero(
         (window.power > 0.0) & (window.range < background - CLEAR) & window.scanned[..., None]
@@ -112,7 +140,8 @@ def unexplained(window: Window, tallest: float = 0.8) -> Array:
     up, bearing, distance = window.elevation[ring], window.azimuth[column], window.range[ring, column, echo]
     z = places(window.pose, up, bearing, distance)[:, 2]
     centre = places(window.pose, up, bearing, distance + DEEP / np.cos(up))[:, :2]
-    return centre[(z > 0.0) & (z < tallest)]
+    fit = (z > 0.0) & (z < tallest)
+    return centre[fit], ring[fit], column[fit]
 
 
 def thinning(scan: Scan, distance: float) -> int:

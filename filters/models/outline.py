@@ -12,10 +12,11 @@ import numpy as np
 
 from filters.models.detection import CLEARANCE, heard
 from filters.models.model import Model
-from filters.spec import Array
+from filters.spec import BARRIER, Array
 
 X, Y, VX, VY, WIDTH, TOP, REFLECTANCE, ROUGHNESS, FILL, SPREAD, BULGE, TURN = STATE = range(12)
-CENTRE = 0.35  # m a ball's heard echoes lie before its centre, per m of its diameter: 2/3 of its radius
+LEAST_WIDTH = 0.1  # m: a Gaussian's tail may say less
+CENTRE = 0.35  # of a ball's width its echoes lie before its centre: 2/3 of the radius, .7 where only u > 1/4 are heard
 
 
 class Surface(NamedTuple):
@@ -34,7 +35,6 @@ class Outline(NamedTuple):
     top: Array
     bulge: Array
     roughness: Array
-    setback: Array
     log_cosine: Array
     uneven: Array
 
@@ -51,14 +51,19 @@ def corners() -> tuple[Array, Array, Array]:
 CORNER_SHARE, CORNER_BULGE, CORNER_ROUGHNESS = corners()
 
 
+def setback(model: Model, klass: int, width: Array) -> Array:
+    """How far an object's echoes lie before its centre on average, m."""
+    return np.full_like(width, 0.5 * model.barrier.depth) if klass == BARRIER else CENTRE * width
+
+
 def turn(x: Array) -> Array:
-    """Angle between a barrier's front and the line of sight's normal, rad."""
+    """Angle between a barrier's front and the line of sight's normal, rad: ln tan is finite, and no end leads."""
     return np.clip(np.abs(x[:, TURN]), 0.02, 0.8)
 
 
 def front(model: Model, height: float, distance: Array, x: Array, surface: Surface) -> Outline:
     """Of a barrier: its front, and so much of its side as is heard, which makes a corner."""
-    angle, depth, width = turn(x), model.barrier.depth, np.maximum(x[:, WIDTH], 0.1)
+    angle, depth, width = turn(x), model.barrier.depth, np.maximum(x[:, WIDTH], LEAST_WIDTH)
     side = heard(surface.power * np.sin(angle), model.barrier.texture, surface.least, surface.variance)
     side = side * depth * np.sin(angle)
     wide = width * np.cos(angle) + side
@@ -70,15 +75,17 @@ def front(model: Model, height: float, distance: Array, x: Array, surface: Surfa
         x[:, TOP],
         bulge,
         rough,
-        np.full_like(wide, 0.5 * depth),
         np.log(np.cos(angle)) + share * fainter,
         np.sqrt(share * (1.0 - share)) * np.abs(fainter),
     )
 
 
 def ball(model: Model, height: float, distance: Array, x: Array, surface: Surface) -> Outline:
-    """Of a bag: the disc in which u exceeds that at the rim, as wide as the widest chord that a ring cuts."""
-    radius = 0.5 * np.maximum(x[:, WIDTH], 0.1)
+    """Of a bag: the disc in which u exceeds that at the rim, as wide as the widest chord that a ring cuts.
+
+    No chord is taken to be shorter than .6 radii, whatever the rings: a cluster has three echoes.
+    """
+    radius = 0.5 * np.maximum(x[:, WIDTH], LEAST_WIDTH)
     edge = rim(surface.power, surface.least)
     disc = (1.0 - edge**2) * radius**2
     z = height + distance[:, None] * np.tan(np.array(model.elevation))
@@ -87,11 +94,11 @@ def ball(model: Model, height: float, distance: Array, x: Array, surface: Surfac
     bulge = radius - np.sqrt(radius**2 - np.minimum(half, 0.95 * radius) ** 2)
     cosine, variance = log_cosine(edge)
     top = radius + np.sqrt(disc)
-    return Outline(2.0 * half, top, bulge, np.zeros_like(bulge), 2.0 * CENTRE * radius, cosine, np.sqrt(variance))
+    return Outline(2.0 * half, top, bulge, np.zeros_like(bulge), cosine, np.sqrt(variance))
 
 
 def rim(power: Array, least: Array) -> Array:
-    """Cosine of incidence at which a ball's echoes drown in the level."""
+    """Cosine of incidence at which a ball's echoes drown in the level: a disc is left, and its edge."""
     return np.clip(least / power, 0.05, 0.95)
 
 

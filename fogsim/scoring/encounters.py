@@ -55,6 +55,8 @@ class Encounter:
         False for a killed or running log: its outcome is not known, unless it collided.
     truth : int
         Index into CLASSES.
+    visibility : float
+        The true one where ego starts, m.
     in_path : bool
         A barrier overlaps the path that ego would sweep in its own lane.
     log_probs : array (moments, beliefs, classes)
@@ -79,6 +81,7 @@ class Encounter:
     frames: int
     beliefs: tuple[str, ...]
     truth: int
+    visibility: float
     in_path: bool
     log_probs: Array
     shadow_action: np.ndarray
@@ -174,6 +177,7 @@ def encounter(replay: Log, name: str = "") -> Encounter:
         frames=len(classes),
         beliefs=tuple(replay.beliefs),
         truth=int(classes[classes[:, 0] >= 0, 0][0]),
+        visibility=float(replay.column("visibility")[0]),
         in_path=barrier_in_path(replay, scenario["ego"]["width"]),
         log_probs=_at_moments(replay, at),
         shadow_action=_shadow(replay, at[0]),

@@ -58,6 +58,12 @@ def entropy(p: ArrayLike) -> Array:
     return -p * np.log(np.where(p > 0, p, 1.0)) - q * np.log(np.where(q > 0, q, 1.0))
 
 
+def relative_entropy(o: ArrayLike, p: ArrayLike, clip: float = CLIP) -> Array:
+    """KL(o || p) = o ln(o / p) + (1 - o) ln((1 - o) / (1 - p)), nats, both clipped as in `log_loss`."""
+    one, other = np.clip(np.asarray(o, float), clip, 1.0 - clip), np.clip(np.asarray(p, float), clip, 1.0 - clip)
+    return np.asarray(one * np.log(one / other) + (1.0 - one) * np.log((1.0 - one) / (1.0 - other)))
+
+
 def auc(p: ArrayLike, y: ArrayLike) -> float:
     """P(a barrier gets the higher p) + ½ P(both get the same): Mann-Whitney's U / (n1 n0); NaN without both classes."""
     p, y = np.asarray(p, float), np.asarray(y)

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 from fogsim.frame import POLICIES
 from fogsim.scoring.encounters import MOMENTS
 from fogsim.scoring.metrics import CLIP, Interval
+from fogsim.scoring.regret import ALL, VISIBILITIES, Regret
 from fogsim.scoring.scores import Score
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+KINDS = {"regret": "Regret", "expected": "Expected regret"}
+
 
 def to_dict(score: Score) -> dict[str, Any]:
     """What ``score.json`` holds: the tables, what they rest on, and what was left out. NaN is None."""
     tables = {
         "beliefs": score.beliefs,
+        "regrets": score.regrets,
         "policies": score.policies,
         "drivers": score.drivers,
         "differences": score.differences,
@@ -41,12 +45,12 @@ def _plain(value: Any) -> Any:
 
 def number(value: float, form: str = ".3f") -> str:
     """A number, or a dash where there is none."""
-    return "–" if math.isnan(value) else format(value, form)
+    return "–" if math.isnan(value) else format(value, f"z{form}")
 
 
 def interval(value: Interval, form: str = ".3f") -> str:
     """``mean [low, high]``."""
-    bounds = "" if math.isnan(value.low) else f" [{value.low:{form}}, {value.high:{form}}]"
+    bounds = "" if math.isnan(value.low) else f" [{number(value.low, form)}, {number(value.high, form)}]"
     return number(value.mean, form) + bounds
 
 
@@ -57,6 +61,9 @@ def print_score(score: Score, console: Console) -> None:
     for moment in MOMENTS:
         if any(row.n for row in score.beliefs if row.moment == moment):
             console.print(belief_table(score, moment))
+    if score.regrets:
+        console.print(regret_table(score))
+        console.print(visibility_table(score))
     if any(row.n for row in score.policies):
         console.print(policy_table(score))
     console.print(driver_table(score))
@@ -89,14 +96,36 @@ def _table(title: str, *columns: str) -> Table:
 def belief_table(score: Score, moment: str) -> Table:
     """One row per belief at one moment."""
     title = {"decision": "At the decision point", "first echo": "At the first echo from the object"}
-    columns = ("n", "log loss", "less ln 2", "Brier", "accuracy", "AUC", "entropy", "undecided")
+    columns = ("n", "log loss", "less ln 2", "Brier", "MCB", "DSC", "accuracy", "AUC", "entropy", "undecided")
     table = _table(title.get(moment, f"At {moment}"), "belief", *columns)
     for row in score.beliefs:
         if row.moment == moment:
             shares = (number(row.accuracy, ".1%"), number(row.auc), number(row.entropy), number(row.undecided, ".0%"))
-            loss = (number(row.log_loss), interval(row.gain), number(row.brier))
+            loss = (number(row.log_loss), interval(row.gain), *(number(v) for v in (row.brier, row.mcb, row.dsc)))
             table.add_row(row.belief, str(row.n), *loss, *shares)
     return table
+
+
+def regret_table(score: Score) -> Table:
+    """One row per belief and moment."""
+    table = _table("Regret against the oracle, nats", "belief", "at", "n", "regret", "expected regret")
+    for row in _regrets(score, ALL):
+        table.add_row(row.belief, row.moment, str(row.n), interval(row.regret), interval(row.expected))
+    return table
+
+
+def visibility_table(score: Score, kind: str = "expected") -> Table:
+    """One row per belief and moment, the bins of true visibility side by side; `kind` "regret" or "expected"."""
+    bins, title = [name for name in VISIBILITIES if name != ALL], KINDS[kind]
+    table = _table(f"{title} by visibility, nats, and of how many", "belief", "at", *bins)
+    for rows in zip(*(_regrets(score, name) for name in bins), strict=True):
+        cells = (f"{interval(getattr(row, kind))} {row.n:4d}" for row in rows)
+        table.add_row(rows[0].belief, rows[0].moment, *cells)
+    return table
+
+
+def _regrets(score: Score, visibility: str) -> list[Regret]:
+    return [row for row in score.regrets if row.visibility == visibility]
 
 
 def policy_table(score: Score) -> Table:

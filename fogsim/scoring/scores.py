@@ -17,14 +17,19 @@ from fogsim.errors import UserError
 from fogsim.frame import POLICIES
 from fogsim.log import Replay
 from fogsim.scoring import metrics
+from fogsim.scoring.corp import decompose
 from fogsim.scoring.encounters import MOMENTS, Encounter, encounter
 from fogsim.scoring.metrics import Interval
+from fogsim.scoring.regret import Regret, regrets
 
 UNDECIDED = (0.05, 0.95)
 
 
 class BeliefScore(NamedTuple):
-    """One belief at one moment, over the `n` encounters that reached it; `gain` is log loss - ln 2, nats."""
+    """One belief at one moment, over the `n` encounters that reached it; `gain` is log loss - ln 2, nats.
+
+    `mcb`, `dsc`: the Brier score is mcb - dsc + that of the base rate (`fogsim.scoring.corp`).
+    """
 
     belief: str
     moment: str
@@ -32,6 +37,8 @@ class BeliefScore(NamedTuple):
     log_loss: float
     gain: Interval
     brier: float
+    mcb: float
+    dsc: float
     accuracy: float
     auc: float
     entropy: float
@@ -92,6 +99,11 @@ class Score:
         return tuple(self._belief(name, m) for name in self.belief_names for m in range(len(MOMENTS)))
 
     @cached_property
+    def regrets(self) -> tuple[Regret, ...]:
+        """Each belief against the oracle's, where the logs have one."""
+        return regrets(self.encounters, self.belief_names)
+
+    @cached_property
     def policies(self) -> tuple[PolicyScore, ...]:
         """Each belief under each policy, by shadow."""
         return tuple(self._policy(name, k) for name in self.belief_names for k in range(len(POLICIES)))
@@ -129,9 +141,9 @@ class Score:
         p, encounters = self._of(name, lambda e, b: e.p_barrier[moment, b])
         if not encounters:
             nan = float("nan")
-            return BeliefScore(name, MOMENTS[moment], 0, nan, Interval(nan, nan, nan), nan, nan, nan, nan, nan)
+            return BeliefScore(name, MOMENTS[moment], 0, nan, Interval(nan, nan, nan), *[nan] * 7)
         y, seeds = np.array([e.truth for e in encounters]), [e.seed for e in encounters]
-        loss = metrics.log_loss(p, y)
+        loss, parts = metrics.log_loss(p, y), decompose(p, y)
         return BeliefScore(
             belief=name,
             moment=MOMENTS[moment],
@@ -139,6 +151,8 @@ class Score:
             log_loss=float(loss.mean()),
             gain=metrics.paired_bootstrap(metrics.by_group(loss - np.log(2.0), seeds)),
             brier=float(metrics.brier(p, y).mean()),
+            mcb=parts.mcb,
+            dsc=parts.dsc,
             accuracy=float(metrics.accuracy(p, y).mean()),
             auc=metrics.auc(p, y),
             entropy=float(metrics.entropy(p).mean()),

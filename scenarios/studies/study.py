@@ -93,10 +93,15 @@ def paired_rows(a: Path, b: Path) -> list[list[str]]:
     return sorted(rows, key=lambda row: order.index((row[0], row[1])))
 
 
-def arguments_of(doc: str | None, seeds: int, out: str) -> argparse.Namespace:
-    """--seeds, --out and --jobs of a study."""
+def parser_of(doc: str | None, seeds: int, out: str) -> argparse.ArgumentParser:
+    """--seeds, --out and --jobs of a study; it may add its own."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--out", type=Path, default=Path(out))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    return parser.parse_args()
+    return parser
+
+
+def arguments_of(doc: str | None, seeds: int, out: str) -> argparse.Namespace:
+    """What was given of `parser_of`."""
+    return parser_of(doc, seeds, out).parse_args()
