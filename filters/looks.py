@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -15,12 +15,10 @@ from filters.models.visibility import Visibility
 from filters.spec import Array, RadarScan
 from filters.stories import Stories, Told
 
-
 NO_ECHOES = Echoes(np.zeros((0, 2)), np.zeros(0))
 
 
-@dataclass(frozen=True, eq=False)
-class LidarLook:
+class LidarLook(NamedTuple):
     """A lidar's scan, with what it would be of the background alone.
 
     Parameters
@@ -52,14 +50,13 @@ class LidarLook:
         return object_log_ratios(table, solids, v, self.window, self.nodes, self.background)
 
 
-@dataclass(frozen=True, eq=False)
-class RadarLook:
+class RadarLook(NamedTuple):
     """A radar's scan, taken `age` s before the last of the steps that came before it."""
 
     steps: int
     scan: RadarScan
     age: float
-    echoes = NO_ECHOES
+    echoes: Echoes = NO_ECHOES
 
     def log_likelihood(self, stories: Stories, u: Array, told: Told) -> Array:
         """ln p(scan | story) (n,) less that of the background."""
@@ -70,22 +67,22 @@ class RadarLook:
         return radar_log_ratios(radar, self.scan, seen)
 
 
-@dataclass(frozen=True, eq=False)
-class FogLook:
+class FogLook(NamedTuple):
     """What the background's beams of all scans say of v = ln visibility, beyond `fog`, a Gaussian with their moments.
 
-    log_density is ln p(v, scans | background) up to a constant; outside `limits` it is taken as -inf.
+    `log_density` is ln p(v, scans | background) at nodes of v, up to a constant: a cubic spline between them, -inf
+    outside.
     """
 
     fog: Visibility
-    log_density: CubicSpline
-    limits: tuple[float, float]
+    nodes: Array
+    log_density: Array
 
     def log_likelihood(self, stories: Stories, u: Array, told: Told) -> Array:
         """ln p(v, scans) - ln N(v; fog) (n,) up to a constant."""
         v = self.fog.mean + self.fog.deviation * u[:, -1]
-        inside = (self.limits[0] < v) & (v < self.limits[1])
-        return np.where(inside, self.log_density(v) + 0.5 * u[:, -1] ** 2, -np.inf)
+        inside = (self.nodes[0] < v) & (v < self.nodes[-1])
+        return np.where(inside, CubicSpline(self.nodes, self.log_density)(v) + 0.5 * u[:, -1] ** 2, -np.inf)
 
 
 Look = LidarLook | RadarLook

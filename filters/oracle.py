@@ -2,7 +2,8 @@
 
 Waste-free chains (`waste_free.py`) whose target is the posterior given ALL scans so far, each with all of its beams:
 nothing approximates the posterior but the number of stories. What that does is measured: `RUNS` independent sets of
-clouds are kept, their evidences averaged, and `disagreement` says how far their log-odds are apart.
+clouds are kept, their evidences averaged, `disagreement` says how far their log-odds are apart, and the belief's
+`epistemic` is the mutual information between label and run, in nats as any regret.
 
 As given it takes what all filters do: the map's surfaces stand where odometry puts them, and the fog is even. A
 visibility sensor is not read: some thousand beams have said what it could.
@@ -11,14 +12,14 @@ It costs seconds per encounter and is no part of the fused belief: a judge, not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
 from filters.belief import log_sum_exp, mix, moments, normalise
-from filters.looks import FogLook, LidarLook, RadarLook
+from filters.looks import FogLook, LidarLook, Look, RadarLook
 from filters.models.model import Model
 from filters.models.object_echo import odd_echoes
 from filters.models.visibility import SMALLEST, Visibility, visibility_prior
@@ -29,20 +30,23 @@ from filters.waste_free import Target, Weighted, refresh, start, temper
 
 RUNS = 2
 SEARCHERS = 4  # times as many stories until a cloud has found its candidate: a first echo leaves few of them
-NODES = 17  # of ln visibility, over SPAN deviations of what the beams aside say, either way
+LENGTH = 24  # of the chains
+NODES = 33  # of ln visibility, over SPAN deviations of what the beams aside say, either way
 SETTLED = 20.0  # nats between classes from which on no scan is looked at: a belief's floor is at 14
 
 
 class OracleState(NamedTuple):
     """What was seen, the weighted stories of each run and class, and each run's ln p(scans | class) (runs, K).
 
-    `looks` begins with what all scans say of the fog; the clouds have seen the others with fog `seen_in`.
+    `fog` is what all scans say of it, `totals` what each does, at nodes; the clouds have seen the `looks` with fog
+    `seen_in`.
     """
 
     prior: Prior
     steps: tuple[Step, ...]
-    looks: tuple[FogLook | LidarLook | RadarLook, ...]
-    totals: tuple[CubicSpline, ...]
+    fog: FogLook
+    looks: tuple[Look, ...]
+    totals: tuple[tuple[Array, Array], ...]
     seen_in: Visibility
     runs: tuple[tuple[Weighted, ...], ...]
     evidence: Array
@@ -82,7 +86,7 @@ class Oracle:
     """
 
     model: Model = field(default_factory=Model)
-    particles: int = 1200
+    particles: int = 1000
     sensors = ("scan", "radar")
 
     def __post_init__(self) -> None:
@@ -99,7 +103,7 @@ class Oracle:
         fog = visibility_prior(prior.visibility, prior.visibility_spread)
         known = fog_of((), fog, fog.mean + fog.deviation * np.linspace(-SPAN, SPAN, NODES))
         runs = tuple(tuple(c._replace(past=np.zeros((n, 1))) for c in run) for run in runs)
-        return OracleState(prior, (), (known,), (), known.fog, runs, np.zeros((RUNS, len(CLASSES))))
+        return OracleState(prior, (), known, (), (), known.fog, runs, np.zeros((RUNS, len(CLASSES))))
 
     def predict(self, state: OracleState, motion: EgoMotion, dt: float, rng: np.random.Generator) -> OracleState:
         if state.settled:
@@ -124,27 +128,30 @@ class Oracle:
 
     def tabulate(self, state: OracleState, scan: Scan) -> tuple[OracleState, LidarLook]:
         """All of a scan as a look, and what the scans until now say of the fog."""
-        fog = state.looks[0].fog if state.totals else fog_aside(self.model, state.prior, [scan])
+        fog = state.fog.fog if state.totals else fog_aside(self.model, state.prior, [scan])
         window, nodes = whole(scan), fog.mean + fog.deviation * np.linspace(-SPAN, SPAN, NODES)
         background = background_at(self.model, window, nodes)
-        totals = (*state.totals, CubicSpline(nodes, background.sum(axis=(0, 1))))
+        totals = (*state.totals, (nodes, background.sum(axis=(0, 1))))
         report = visibility_prior(state.prior.visibility, state.prior.visibility_spread)
         known = fog_of(totals, report, nodes)
-        looks = (known, *(replace(k, fog=known.fog) if isinstance(k, LidarLook) else k for k in state.looks[1:]))
+        looks = tuple(k._replace(fog=known.fog) if isinstance(k, LidarLook) else k for k in state.looks)
         echoes = odd_echoes(window, background[..., NODES // 2], state.prior.position)
         look = LidarLook(len(state.steps), window, nodes, background, known.fog, echoes)
-        return state._replace(looks=looks, totals=totals), look
+        return state._replace(fog=known, looks=looks, totals=totals), look
 
-    def weigh(self, state: OracleState, look: LidarLook | RadarLook, rng: np.random.Generator) -> tuple[OracleState, Info]:
+    def weigh(
+        self, state: OracleState, look: LidarLook | RadarLook, rng: np.random.Generator
+    ) -> tuple[OracleState, Info]:
         """Every run's clouds after a look."""
         looks, stories = (*state.looks, look), self.stories(state.prior)
-        moved = differ(state.looks[0].fog, state.seen_in)
+        moved = differ(state.fog.fog, state.seen_in)
+        changed = list(range(1 + len(state.looks))) if moved else [0]
         runs, gain, least = [], np.zeros_like(state.evidence), np.inf
         for r, run in enumerate(state.runs):
             clouds = []
             for k, cloud in enumerate(run):
-                target = Target(stories[k], state.steps, looks)
-                cloud, shift = refresh(cloud, target, list(range(len(state.looks))) if moved else [0])
+                target = Target(stories[k], state.steps, (state.fog, *state.looks), look, LENGTH)
+                cloud, shift = refresh(cloud, target, changed)
                 n = self.particles * (1 if cloud.found else SEARCHERS)
                 done = temper(cloud, target, n, rng)
                 if done.status != Status.OK or not np.isfinite(shift):
@@ -152,7 +159,7 @@ class Oracle:
                 gain[r, k], least = shift + done.log_evidence, min(least, done.ess)
                 clouds.append(done.cloud)
             runs.append(tuple(clouds))
-        seen_in = state.looks[0].fog if moved else state.seen_in
+        seen_in = state.fog.fog if moved else state.seen_in
         now = state._replace(looks=looks, runs=tuple(runs), evidence=state.evidence + gain, seen_in=seen_in)
         return now, Info(now.log_probs - state.log_probs, float(least))
 
@@ -162,19 +169,22 @@ class Oracle:
             shares = np.exp(normalise(state.evidence[:, k]))
             parts = [moments(run[k].cloud.place, np.exp(run[k].log_weights)) for run in state.runs]
             places.append(mix(shares, parts))
-        return Belief(state.log_probs, mix(np.exp(state.log_probs), places), tuple(places))
+        p, shares = np.exp(state.log_probs), np.exp(normalise(np.logaddexp.reduce(state.scores, axis=1)))
+        apart = entropy(p) - shares @ [entropy(np.exp(normalise(s))) for s in state.scores]
+        return Belief(state.log_probs, mix(p, places), tuple(places), epistemic=float(apart))
 
 
-def fog_of(totals: tuple[CubicSpline, ...], report: Visibility, nodes: Array) -> FogLook:
-    """What scans and report say of ln visibility, by ln p(scan | background, v) of each."""
+def fog_of(totals: tuple[tuple[Array, Array], ...], report: Visibility, nodes: Array) -> FogLook:
+    """What scans and report say of ln visibility, by ln p(scan | background, v) at nodes of each."""
     values = -0.5 * ((nodes - report.mean) / report.deviation) ** 2
-    values = values + np.sum([total(nodes) for total in totals], axis=0)
-    log_density = CubicSpline(nodes, values - values.max())
+    for total in totals:
+        values = values + CubicSpline(*total)(nodes)
     fine = np.linspace(nodes[0], nodes[-1], 50 * len(nodes))
-    weights = np.exp(log_density(fine) - log_sum_exp(log_density(fine)))
+    log_density = CubicSpline(nodes, values)(fine)
+    weights = np.exp(log_density - log_sum_exp(log_density))
     mean = float(weights @ fine)
     fog = Visibility(mean, float(np.sqrt(weights @ (fine - mean) ** 2)))
-    return FogLook(fog, log_density, (float(nodes[0]), float(nodes[-1])))
+    return FogLook(fog, nodes, values - values.max())
 
 
 def differ(a: Visibility, b: Visibility) -> bool:
@@ -185,3 +195,8 @@ def differ(a: Visibility, b: Visibility) -> bool:
 def disagreement(state: OracleState) -> float:
     """How far the runs' log-odds are apart: half of the largest less the least, nats; the tolerance of the belief's."""
     return float(0.5 * np.ptp(state.scores[:, -1] - state.scores[:, 0]))
+
+
+def entropy(p: Array) -> float:
+    """-Σ p ln p, nats."""
+    return float(-(p * np.log(p)).sum())

@@ -16,7 +16,7 @@ the candidate was when the memory begins is a Gaussian; and of near objects only
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -43,19 +43,20 @@ from filters.spec import (
     Status,
 )
 from filters.stories import Step, Stories
-from filters.waste_free import STAGES, Target, Weighted, start, temper
+from filters.waste_free import Target, Weighted, start, temper
 
-MEMORY = 12  # looks by which stories are moved, at least; forgotten when there are twice as many
-SETTLED = 25.0  # nats between the classes from which on fewer stories are told
-DEAD_STAGES = 2  # tempering steps of the class that has lost then
+LENGTH = 12  # of the chains
+MEMORY = 12, 3  # looks by which stories are moved, in doubt and without, and up to twice as many
+BEAMS = 100, 32  # on a candidate at most, in doubt and without
+SETTLED = 25.0  # nats between the classes from which on only the likelier is followed, to know where it is
 
 
 class ParticleState(NamedTuple):
-    """ln p(class, data) (K,), a cloud and its stories per class, what was seen, the fog, the announced place."""
+    """ln p(class, data) (K,), a cloud and where its stories began per class, what was seen, the fog, the place told."""
 
     scores: Array
     clouds: tuple[Weighted, ...]
-    stories: tuple[Stories, ...]
+    origins: tuple[Gaussian, ...]
     steps: tuple[Step, ...]
     looks: tuple[Look, ...]
     visibility: Visibility
@@ -70,6 +71,11 @@ class ParticleState(NamedTuple):
     def settled(self) -> bool:
         """Whether a class is that far ahead."""
         return bool(np.ptp(self.scores) > SETTLED)
+
+    @property
+    def followed(self) -> list[int]:
+        """The classes that are weighed: once there is no doubt, one."""
+        return [int(self.scores.argmax())] if self.settled else list(range(len(self.scores)))
 
 
 @dataclass(frozen=True)
@@ -88,22 +94,26 @@ class ParticleFilter:
 
     model: Model = field(default_factory=Model)
     particles: int = 1200
-    followers: int = 300
+    followers: int = 200
     sensors = ("scan", "radar", "visibility")
 
     def init(self, prior: Prior, rng: np.random.Generator) -> ParticleState:
-        stories = tuple(Stories(self.model, k, prior.position) for k in range(len(CLASSES)))
-        clouds = tuple(start(s, self.particles, rng) for s in stories)
+        origins = (prior.position,) * len(CLASSES)
+        clouds = tuple(start(s, self.particles, rng) for s in self.stories(origins))
         fog = visibility_prior(prior.visibility, prior.visibility_spread)
-        return ParticleState(prior.log_probs, clouds, stories, (), (), fog, prior.position)
+        return ParticleState(prior.log_probs, clouds, origins, (), (), fog, prior.position)
+
+    def stories(self, origins: tuple[Gaussian, ...]) -> list[Stories]:
+        """How the stories of each class go."""
+        return [Stories(self.model, k, origin) for k, origin in enumerate(origins)]
 
     def predict(self, state: ParticleState, motion: EgoMotion, dt: float, rng: np.random.Generator) -> ParticleState:
-        step = (motion, dt)
+        step, stories = (motion, dt), self.stories(state.origins)
         clouds = tuple(
-            c._replace(cloud=s.go_on(c.cloud, step, rng)) for c, s in zip(state.clouds, state.stories, strict=True)
+            c._replace(cloud=s.go_on(c.cloud, step, rng)) for c, s in zip(state.clouds, stories, strict=True)
         )
         fog = predict_visibility(state.visibility, self.model.fog_drift, dt)
-        return forget(state._replace(clouds=clouds, steps=(*state.steps, step), visibility=fog))
+        return self.forget(state._replace(clouds=clouds, steps=(*state.steps, step), visibility=fog))
 
     def update(
         self, state: ParticleState, measurement: Measurement, rng: np.random.Generator
@@ -120,8 +130,8 @@ class ParticleFilter:
 
     def look(self, state: ParticleState, scan: Scan, rng: np.random.Generator) -> tuple[ParticleState, Info]:
         """Bring in a lidar's scan, and what it says of the fog."""
-        everyone = np.concatenate([c.cloud.place for c in state.clouds])
-        window = window_of(scan, everyone, self.body, self.tallest)
+        everyone = np.concatenate([state.clouds[k].cloud.place for k in state.followed])
+        window = window_of(scan, everyone, self.body, self.tallest, BEAMS[state.settled])
         if window.azimuth.size < 2 or window.elevation.size < 2:
             return state, Info(np.zeros(len(state.clouds)))
         fog, clutter = update_visibility(state.visibility, echo_table(self.model.optics), *window.beams())
@@ -133,20 +143,36 @@ class ParticleFilter:
 
     def weigh(self, state: ParticleState, look: Look, rng: np.random.Generator) -> tuple[ParticleState, Info]:
         """Temper each class's cloud by a look, and weigh the classes by the clouds' evidence."""
-        looks, done = (*state.looks, look), []
-        n = self.followers if state.settled else self.particles
-        for cloud, stories, score in zip(state.clouds, state.stories, state.scores, strict=True):
-            lost = state.settled and score < state.scores.max()
-            target = Target(stories, state.steps, looks)
-            done.append(temper(cloud, target, n, rng, DEAD_STAGES if lost else STAGES))
-        status = max(d.status for d in done)
-        evidence = np.array([d.log_evidence for d in done])
-        info = Info(evidence, min(d.ess for d in done), resampled=any(d.resampled for d in done), status=status)
-        if status != Status.OK:
-            return state, info._replace(log_evidence=np.zeros(len(done)))
-        scores = state.scores + evidence
-        after = state._replace(scores=scores, clouds=tuple(d.cloud for d in done), looks=looks)
-        return forget(after), info
+        clouds, evidence, looks = list(state.clouds), np.zeros(len(CLASSES)), (*state.looks, look)
+        n, infos = self.followers if state.settled else self.particles, []
+        stories = self.stories(state.origins)
+        for k in state.followed:
+            done = temper(state.clouds[k], Target(stories[k], state.steps, state.looks, look, LENGTH), n, rng)
+            if done.status != Status.OK:
+                return state, Info(np.zeros(len(CLASSES)), 0.0, status=done.status)
+            clouds[k], evidence[k] = done.cloud, 0.0 if state.settled else done.log_evidence
+            infos.append(done)
+        info = Info(evidence, min(d.ess for d in infos), resampled=any(d.resampled for d in infos))
+        return self.forget(state._replace(scores=state.scores + evidence, clouds=tuple(clouds), looks=looks)), info
+
+    def forget(self, state: ParticleState) -> ParticleState:
+        """Once there are twice as many looks, or four times as many steps, as `MEMORY`: keep that many looks."""
+        memory = MEMORY[state.settled]
+        if len(state.looks) <= 2 * memory and len(state.steps) <= 4 * memory:
+            return state
+        looks = tuple(look for look in state.looks[-memory:] if look.steps >= len(state.steps) - 2 * memory)
+        cut = looks[0].steps if looks else len(state.steps)
+        steps = state.steps[:cut]
+        before = self.stories(state.origins)
+        after = [s.later(steps) for s in before]
+        clouds = tuple(
+            c._replace(cloud=old.cut(c.cloud, steps, new), past=c.past[:, c.past.shape[1] - len(looks) :])
+            for c, old, new in zip(state.clouds, before, after, strict=True)
+        )
+        looks = tuple(look._replace(steps=look.steps - cut) for look in looks)
+        return state._replace(
+            clouds=clouds, origins=tuple(s.origin for s in after), steps=state.steps[cut:], looks=looks
+        )
 
     @property
     def body(self) -> float:
@@ -165,19 +191,3 @@ class ParticleFilter:
         points = np.concatenate([c.cloud.place for c in state.clouds])
         joint = np.concatenate([c.log_weights + p for c, p in zip(state.clouds, state.log_probs, strict=True)])
         return Belief(state.log_probs, mix(weights, places), tuple(places), Particles(points, joint))
-
-
-def forget(state: ParticleState) -> ParticleState:
-    """Once there are twice as many looks, or four times as many steps, as `MEMORY`: keep that many looks."""
-    if len(state.looks) <= 2 * MEMORY and len(state.steps) <= 4 * MEMORY:
-        return state
-    looks = tuple(look for look in state.looks[-MEMORY:] if look.steps >= len(state.steps) - 2 * MEMORY)
-    cut = looks[0].steps if looks else len(state.steps)
-    steps = state.steps[:cut]
-    stories = tuple(s.later(steps) for s in state.stories)
-    clouds = tuple(
-        c._replace(cloud=old.cut(c.cloud, steps, new), past=c.past[:, c.past.shape[1] - len(looks) :])
-        for c, old, new in zip(state.clouds, state.stories, stories, strict=True)
-    )
-    looks = tuple(replace(look, steps=look.steps - cut) for look in looks)
-    return state._replace(clouds=clouds, stories=stories, steps=state.steps[cut:], looks=looks)

@@ -63,7 +63,7 @@ class Stories:
     @property
     def root(self) -> Array:
         """Cholesky root of the origin's covariance."""
-        return np.linalg.cholesky(self.origin.covariance)
+        return np.asarray(np.linalg.cholesky(self.origin.covariance))
 
     def draw(self, n: int, rng: np.random.Generator) -> Cloud:
         """n stories that begin."""

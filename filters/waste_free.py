@@ -1,7 +1,7 @@
 """Waste-free sequential Monte Carlo: a cloud of stories brought through one look after another.
 
 A look enters by tempering: its likelihood's exponent b rises in steps that each leave `FEWEST` of the effective sample
-size. Where too few are effective, n / LENGTH stories are drawn and each begins a Markov chain of LENGTH states, which
+size. Where too few are effective, n / length stories are drawn and each begins a Markov chain of so many states, which
 together are the new cloud. The chains' target is the posterior given ALL looks that are remembered:
 
     p(story) L_last(story)^b Π_k L_k(story)
@@ -28,7 +28,6 @@ from filters.resampling import ess, systematic
 from filters.spec import Array, Status
 from filters.stories import Cloud, Step, Stories, Told, choose, joined
 
-LENGTH = 6  # states of a chain
 ENOUGH = 0.5  # effective share below which a cloud is resampled
 FEWEST = 0.5  # effective share that one tempering step leaves
 STAGES = 40  # tempering steps at most
@@ -63,11 +62,16 @@ class Tempered(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What was seen until now: how the stories go, their steps, and every look, the newest last."""
+    """What was seen until now: how the stories go, their steps, the past looks and the newest.
+
+    `length` is that of the chains.
+    """
 
     stories: Stories
     steps: tuple[Step, ...]
-    looks: tuple[Look | FogLook, ...]
+    past: tuple[Look | FogLook, ...]
+    look: Look
+    length: int
 
 
 def start(stories: Stories, n: int, rng: np.random.Generator) -> Weighted:
@@ -105,7 +109,7 @@ def refresh(now: Weighted, target: Target, which: list[int]) -> tuple[Weighted, 
     """The cloud where some of the past looks have changed, and what that adds to its ln evidence."""
     told, past = target.stories.tell(now.cloud, target.steps), now.past.copy()
     for k in which:
-        past[:, k] = target.looks[k].log_likelihood(target.stories, now.cloud.u, told)
+        past[:, k] = target.past[k].log_likelihood(target.stories, now.cloud.u, told)
     log_weights = now.log_weights + (past - now.past).sum(axis=1)
     total = log_sum_exp(log_weights)
     return Weighted(now.cloud, log_weights - total, past), total
@@ -113,8 +117,7 @@ def refresh(now: Weighted, target: Target, which: list[int]) -> tuple[Weighted, 
 
 def newest(target: Target, cloud: Cloud) -> Array:
     """ln L (n,) of the newest look."""
-    look = target.looks[-1]
-    assert not isinstance(look, FogLook)
+    look = target.look
     there = Told([cloud.place] * (look.steps + 1), [cloud.velocity] * (look.steps + 1))
     return look.log_likelihood(target.stories, cloud.u, there)
 
@@ -134,17 +137,17 @@ def largest_step(log_weights: Array, values: Array, limit: float) -> float:
 def renew(
     now: Weighted, values: Array, target: Target, exponent: float, n: int, rng: np.random.Generator
 ) -> tuple[Weighted, Array]:
-    """Draw n / LENGTH of the stories systematically, and make n of them again by Markov chains."""
-    chosen = systematic(np.exp(now.log_weights), rng.random(), n // LENGTH)
+    """Draw n / length of the stories systematically, and make about n of them again by Markov chains."""
+    chosen = systematic(np.exp(now.log_weights), rng.random(), max(n // target.length, 1))
     chain, past, values = now.cloud.take(chosen), now.past[chosen], values[chosen]
     members = now.cloud.take(systematic(np.exp(now.log_weights), rng.random(), n))
     jumps = JUMPS[now.found]
     states = [(chain, past, values)]
-    for _ in range(LENGTH - 1):
+    for _ in range(target.length - 1):
         chain, past, values = advance(chain, past, values, members, target, exponent, jumps, rng)
         states.append((chain, past, values))
     clouds, pasts, all_values = zip(*states, strict=True)
-    size = len(chosen) * LENGTH
+    size = len(chosen) * target.length
     return Weighted(joined(list(clouds)), np.full(size, -np.log(size)), np.concatenate(pasts)), np.concatenate(
         all_values
     )
@@ -162,14 +165,13 @@ def advance(
 ) -> tuple[Cloud, Array, Array]:
     """One Metropolis step of every chain, in two stages."""
     other, told, ratio = propose(chain, members, target, jumps, rng)
-    *looks, last = target.looks
-    new_values = last.log_likelihood(target.stories, other.u, told)
+    new_values = target.look.log_likelihood(target.stories, other.u, told)
     with np.errstate(invalid="ignore"):
         accept = np.log(rng.random(len(values))) < ratio + exponent * (new_values - values)
     k = np.flatnonzero(accept)
     some = Told([p[k] for p in told.places], [v[k] for v in told.velocities])
-    new_past = np.zeros((len(k), len(looks)))
-    for j, look in enumerate(looks):
+    new_past = np.zeros((len(k), len(target.past)))
+    for j, look in enumerate(target.past):
         new_past[:, j] = look.log_likelihood(target.stories, other.u[k], some)
     accept[k] = np.log(rng.random(len(k))) < (new_past - past[k]).sum(axis=1)
     full = past.copy()
@@ -186,7 +188,7 @@ def propose(
     elsewhere. The rest walk: latents along the difference of two members, noise by
     x' = sqrt(1 - b²) x + b N(0, 1), which leaves N(0, 1) as it is, b being 0 for half of them.
     """
-    n, stories, echoes = len(chain.u), target.stories, target.looks[-1].echoes
+    n, stories, echoes = len(chain.u), target.stories, target.look.echoes
     jump = (rng.random(n) < jumps) & (len(echoes.places) > 0)
     b = np.where((rng.random(n) < 0.5) & ~jump, rng.random(n) ** 3, 0.0)
     start, noise = (autoregress(x, b, rng) for x in (chain.start, chain.noise))

@@ -4,13 +4,21 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from filters.models import object_echo
 from filters.models.lidar_echo import log_density_background
-from filters.models.object_echo import BEAMS, Window, clutter_table, object_log_ratios, unexplained, window_of
+from filters.models.object_echo import (
+    ODDEST,
+    PLAUSIBLE,
+    Window,
+    clutter_table,
+    object_log_ratios,
+    odd_echoes,
+    unexplained,
+    window_of,
+)
 from filters.models.optics import Optics, echo_table, extinction
 from filters.models.shapes import BACKGROUND_ROUGHNESS, BACKGROUND_TEXTURE, BagPrior, BarrierPrior
 from filters.models.visibility import Clutter, update_visibility, visibility_prior
-from filters.spec import Pose, Scan, Surfaces
+from filters.spec import Gaussian, Pose, Scan, Surfaces
 from fogsim.frame import POWER_UNIT, RANGE_UNIT
 from fogsim.sensors.lidar import Lidar, grid, map_surfaces, scan
 from fogsim.world.setting import Road
@@ -36,12 +44,6 @@ def scan_of(lidar, kind, place, visibility=40.0, seed=0, pose=POSE):
     returns = scan(thing, background, pose, extinction(visibility), lidar, rng)
     scanned = rng.random(background.range.shape) > 0.05
     return Scan(*grid(lidar), pose, returns.range * RANGE_UNIT, returns.power * POWER_UNIT, scanned, background)
-
-
-@pytest.fixture
-def every_beam(monkeypatch):
-    """Windows keep every column."""
-    monkeypatch.setattr(object_echo, "BEAMS", 100_000)
 
 
 def whole(scan):
@@ -126,7 +128,7 @@ def background_at(table, window, nodes):
 
 
 @pytest.mark.parametrize("kind", PRIORS)
-def test_interpolated_background_is_close_to_exact(kind, every_beam):
+def test_interpolated_background_is_close_to_exact(kind):
     """With the nodes that the visibility update leaves, over the fog's posterior +- 2 deviations."""
     lidar = Lidar()
     table, seen = echo_table(lidar.optics), scan_of(lidar, kind, (9.0, 0.2), visibility=30.0, seed=4)
@@ -148,7 +150,7 @@ def test_interpolated_background_is_close_to_exact(kind, every_beam):
         assert found[i] == pytest.approx(expected, abs=0.02)
 
 
-def test_a_wrong_background_density_is_noticed(every_beam):
+def test_a_wrong_background_density_is_noticed():
     """The interpolation test's control: read some nodes too far, the log-ratio moves by more than its tolerance."""
     lidar = Lidar()
     table, seen = echo_table(lidar.optics), scan_of(lidar, "bag", (9.0, 0.2), visibility=30.0, seed=4)
@@ -163,7 +165,7 @@ def test_a_wrong_background_density_is_noticed(every_beam):
 
 @POSES
 @pytest.mark.parametrize("kind", PRIORS)
-def test_the_window_holds_every_beam_that_can_meet_a_candidate(kind, pose, every_beam):
+def test_the_window_holds_every_beam_that_can_meet_a_candidate(kind, pose):
     lidar = Lidar(rings=60, columns=100)  # so many rings that a spare one hides no error
     table = echo_table(lidar.optics)
     rng = np.random.default_rng(5)
@@ -182,11 +184,11 @@ def test_the_window_holds_every_beam_that_can_meet_a_candidate(kind, pose, every
 
 def test_a_window_thins_columns_evenly_nearby():
     seen = scan_of(Lidar(rings=64, columns=1200), "barrier", (5.0, 0.2))
-    window = window_of(seen, np.array([[7.0, 0.2]]), 1.1)
+    window = window_of(seen, np.array([[7.0, 0.2]]), 1.1, beams=32)
     step = np.diff(window.azimuth)
     assert step == pytest.approx(step[0])
     assert step[0] > 1.5 * np.diff(seen.azimuth)[0]
-    assert window.scanned.size < 6 * BEAMS
+    assert window.scanned.size < 6 * 32
 
 
 def test_beams_not_scanned_say_nothing():
@@ -243,7 +245,7 @@ def test_surfaces_of_the_window_are_those_of_its_beams():
 
 
 @pytest.mark.parametrize("aside", [0.0, 0.4, -0.4])
-def test_a_window_straddles_the_seam_of_a_sensor_that_looks_all_round(aside, every_beam):
+def test_a_window_straddles_the_seam_of_a_sensor_that_looks_all_round(aside):
     """A candidate behind ego: the window is as narrow as one ahead, and holds every beam that meets it."""
     lidar = Lidar(rings=24, columns=360, azimuth_deg=360.0)
     behind = POSE._replace(yaw=np.pi - 0.05)
@@ -271,7 +273,7 @@ def test_a_window_straddles_the_seam_of_a_sensor_that_looks_all_round(aside, eve
         assert found[i] == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def test_a_sensor_that_does_not_look_behind_keeps_one_side_of_what_straddles(every_beam):
+def test_a_sensor_that_does_not_look_behind_keeps_one_side_of_what_straddles():
     lidar = Lidar(rings=24, columns=300, azimuth_deg=300.0)
     seen = scan_of(lidar, "barrier", (9.0, 0.2), pose=POSE._replace(yaw=np.pi - 0.05))
     window = window_of(seen, np.array([(3.2, 0.2), (3.2, 0.5)]), 1.1)
@@ -286,3 +288,21 @@ def test_unexplained_echoes_lie_where_the_object_stands(pose):
     near = np.abs(found - [9.0, 0.2]).max(axis=1) < 1.1
     assert near.sum() > 10
     assert near.mean() > 0.8
+
+
+def test_odd_echoes_are_those_the_background_explains_worst():
+    """Fog echoes lie in front of a wall too; the object's are the odd ones, none odder than the limit."""
+    where = Gaussian(np.array([9.0, 0.2]), np.diag([1.0, 0.25]))
+    seen = scan_of(Lidar(rings=32, columns=300), "barrier", (9.0, 0.2), visibility=12.0)
+    window = window_of(seen, np.array([[9.0, 0.2]]), 3.0)
+    table = echo_table(Lidar().optics)
+    background = background_at(table, window, NODES)[..., 2]
+    found = odd_echoes(window, background, where)
+    off = (found.places - where.mean) / np.sqrt(np.diag(where.covariance))
+    assert ((off**2).sum(axis=1) < PLAUSIBLE**2).all()
+    near = np.abs(found.places - [9.0, 0.2]).max(axis=1) < 1.1
+    weights = np.exp(found.oddness - found.oddness.max())
+    assert near.mean() < 0.9 < weights @ near / weights.sum()
+    assert np.ptp(found.oddness) <= ODDEST + 1e-9
+    aside = odd_echoes(window, background, where._replace(mean=where.mean + 30.0))
+    assert len(aside.places) == len(aside.oddness) == 0

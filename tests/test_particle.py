@@ -1,6 +1,5 @@
 """The particle filter on simulated scans, and its parts on their own."""
 
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -11,21 +10,9 @@ from filters.models.model import Model
 from filters.models.object_echo import window_of
 from filters.models.radar import Radar, Sources, background, object_log_ratios, sample, sources_of
 from filters.models.visibility_sensor import VisibilitySensor, update
-from filters.particle import (
-    DEAD,
-    ENOUGH,
-    FEWEST,
-    FOUND,
-    Cloud,
-    ParticleFilter,
-    Statics,
-    found,
-    largest_step,
-    resample,
-    temper,
-)
-from filters.resampling import ess
-from filters.spec import BAG, BARRIER, Gaussian, Measurement, Pose, Prior, RadarScan, Status
+from filters.particle import MEMORY, SETTLED, ParticleFilter
+from filters.spec import BAG, BARRIER, EgoMotion, Gaussian, Measurement, Pose, Prior, RadarScan, Status
+from filters.stories import Stories
 from filters.streams import stream
 from fogsim.followers import model_of
 from fogsim.sensors.radar import reflectors
@@ -107,15 +94,15 @@ def test_the_points_are_the_belief():
     assert weights[400:].sum() == pytest.approx(0.7)
     for one, other in zip(moments(belief.points.points, weights), belief.position, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-9)
-    apart = mix(np.exp(state.log_probs), [moments(c.position, np.exp(c.log_weights)) for c in state.clouds])
+    apart = mix(np.exp(state.log_probs), [moments(c.cloud.place, np.exp(c.log_weights)) for c in state.clouds])
     np.testing.assert_allclose(belief.position.mean, apart.mean)
 
 
 def test_only_bags_start_in_a_gust():
     bag, barrier = FILTER.init(PRIOR, stream(2, "gust")).clouds
-    assert 0.1 < bag.gust.mean() < 0.3  # stationary share 0.2
-    assert not barrier.gust.any()
-    assert not barrier.velocity.any()
+    assert 0.1 < bag.cloud.gust.mean() < 0.3  # stationary share 0.2
+    assert not barrier.cloud.gust.any()
+    assert not barrier.cloud.velocity.any()
 
 
 # Its window
@@ -133,7 +120,7 @@ def test_a_candidate_out_of_the_scan_leaves_the_state():
 def test_beams_outside_the_window_say_nothing():
     scan = sweep(NOTHING_THERE, 40.0)
     state = FILTER.init(PRIOR, stream(5, "window"))
-    window = window_of(scan, np.concatenate([c.position for c in state.clouds]), FILTER.body)
+    window = window_of(scan, np.concatenate([c.cloud.place for c in state.clouds]), FILTER.body)
     outside = (scan.azimuth < window.azimuth[0]) | (scan.azimuth > window.azimuth[-1])
     assert outside.any()
     odd = scan._replace(
@@ -151,36 +138,13 @@ def test_echoes_beyond_the_sensors_range_leave_the_fog_finite():
     assert np.isfinite(state.visibility).all()
 
 
-# Tempering and clouds
-
-
-def cloud_of(n, seed, deviation=1.0):
-    rng = stream(seed, "cloud")
-    place = rng.normal([15.0, 0.0], deviation, (n, 2))
-    return Cloud(
-        place,
-        np.zeros((n, 2)),
-        np.zeros(n),
-        rng.standard_normal((n, 3)),
-        rng.standard_normal(n),
-        np.full(n, -np.log(n)),
-    )
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_likelihood_that_is_no_number_depletes(bad):
-    cloud = cloud_of(50, 1)
-    values = np.where(np.arange(50) == 7, bad, -1.0)
-    done = temper(cloud, lambda _: values, stream(2, "bad"))
-    assert done.status == Status.DEPLETED
-    assert done.cloud is cloud
-    assert done.log_evidence == 0.0
+# What it forgets, and when it stops asking
 
 
 def test_depletion_leaves_the_class_and_says_so(monkeypatch):
     state = FILTER.init(PRIOR, stream(1, "depleted"))
     nan = lambda table, solids, *rest: np.full(solids.x.size, np.nan)  # noqa: E731
-    monkeypatch.setattr("filters.particle.object_log_ratios", nan)
+    monkeypatch.setattr("filters.looks.object_log_ratios", nan)
     after, info = FILTER.update(state, Measurement(0.0, "scan", sweep(NOTHING_THERE, 40.0)), stream(2, "depleted"))
     assert info.status == Status.DEPLETED
     np.testing.assert_array_equal(info.log_evidence, 0.0)
@@ -188,65 +152,49 @@ def test_depletion_leaves_the_class_and_says_so(monkeypatch):
     assert after.clouds is state.clouds
 
 
-@pytest.mark.parametrize("scale", [0.1, 3.0, 100.0, 1e5])
-def test_a_step_leaves_its_share_of_particles(scale):
-    rng = np.random.default_rng(0)
-    log_weights, values = np.full(1000, -np.log(1000.0)), scale * rng.standard_normal(1000)
-    step = largest_step(log_weights, values, 1.0)
-    kept = ess(log_weights + step * values) / ess(log_weights)
-    assert 0.0 < step <= 1.0
-    assert kept >= FEWEST if step < 1.0 or scale < 1.0 else True
-    assert step == 1.0 or kept < 1.05 * FEWEST or scale == 1e5
+def at_rest(thing, frames, seed, filter_=FILTER, prior=PRIOR):
+    """States after each of so many scans from one place, with a step of error-free odometry between."""
+    rng = stream(seed, "rest")
+    state, still = filter_.init(prior, rng), EgoMotion(np.zeros(3), np.zeros((3, 3)), Pose(0.0, 0.0, 0.9, 0.0))
+    for k in range(frames):
+        state = filter_.predict(state, still, 0.1, rng)
+        state, info = filter_.update(state, Measurement(0.1 * k, "scan", sweep(thing, 40.0, k)), rng)
+        assert info.status == Status.OK
+        yield state
 
 
-@pytest.mark.parametrize("stages", [1, 2, 5])
-def test_few_stages_still_take_the_whole_measurement(stages):
-    """The exponents add to one: without resampling in between, one stage is plain importance weighing."""
-    cloud = cloud_of(300, 3)
-    done = temper(cloud, lambda c: -50.0 * (c.position[:, 0] - 16.5) ** 2, stream(4, "stages"), stages)
-    assert done.status == Status.OK
-    assert done.ess < 1.01 * ENOUGH * 300
-    exact = -0.5 * np.log(101.0) - 0.5 * 1.5**2 * 100.0 / 101.0
-    assert done.log_evidence == pytest.approx(exact, abs=1.0)
-    assert moments(done.cloud.position, np.exp(done.cloud.log_weights)).mean[0] == pytest.approx(16.5, abs=0.2)
+def test_it_remembers_so_many_looks_and_no_step_before_them():
+    sizes, steps = zip(*((len(s.looks), len(s.steps)) for s in at_rest(NOTHING_THERE, 60, 10)), strict=True)
+    assert max(sizes) == 2 * MEMORY[0]
+    assert min(sizes[2 * MEMORY[0] :]) >= MEMORY[0]
+    assert max(steps) <= 2 * MEMORY[0] + 1
+    for state in at_rest(NOTHING_THERE, 30, 10):
+        for cloud in state.clouds:
+            assert cloud.past.shape[1] == len(state.looks)
+            assert cloud.cloud.noise.shape[1] == len(state.steps)
+        assert all(0 <= look.steps <= len(state.steps) for look in state.looks)
 
 
-def test_resampling_keeps_the_moments_and_sets_the_number():
-    cloud = cloud_of(4000, 5)
-    weights = np.exp(-0.5 * (cloud.position[:, 0] - 14.0) ** 2)
-    cloud = cloud._replace(log_weights=np.log(weights / weights.sum()))
-    fewer = resample(cloud, 1000, stream(6, "resample"))
-    assert all(len(part) == 1000 for part in fewer)
-    np.testing.assert_allclose(np.exp(fewer.log_weights), 1e-3)
-    before, after = (moments(c.position, np.exp(c.log_weights)) for c in (cloud, fewer))
-    np.testing.assert_allclose(after.mean, before.mean, atol=0.1)
-    np.testing.assert_allclose(after.covariance, before.covariance, atol=0.15)
+def test_without_looks_it_forgets_steps_too():
+    rng, state = stream(11, "steps"), FILTER.init(PRIOR, stream(11, "start"))
+    motion = EgoMotion(np.array([0.1, 0.0, 0.0]), np.diag([1e-2, 1e-2, 1e-3]) ** 2, Pose(0.0, 0.0, 0.9, 0.0))
+    spread = []
+    for _ in range(400):
+        state = FILTER.predict(state, motion, 0.1, rng)
+        spread.append(np.sqrt(np.diag(FILTER.belief(state).positions[BARRIER].covariance)))
+    assert len(state.steps) <= 4 * MEMORY[0]
+    exact = PRIOR.position.covariance + 400 * np.diag([1e-4, 1e-4 + (15.0 * 1e-3) ** 2])
+    np.testing.assert_allclose(spread[-1], np.sqrt(np.diag(exact)), rtol=0.15)
 
 
-@pytest.mark.parametrize(("deviation", "expected"), [(0.5 * FOUND, True), (2.0 * FOUND, False)])
-def test_a_narrow_cloud_has_found_its_object(deviation, expected):
-    assert found(cloud_of(500, 7, deviation)) == expected
-
-
-def test_a_found_or_dead_class_is_followed_with_fewer():
-    scan = sweep(NOTHING_THERE, 40.0)
-    state = FILTER.init(PRIOR, stream(8, "ready"))
-    rng = stream(9, "ready")
-    args = scan, np.zeros((0, 2)), rng
-    assert len(FILTER.ready(state.clouds[0], True, *args).gust) == 400
-    assert len(FILTER.ready(state.clouds[0], False, *args).gust) == 100
-    assert len(FILTER.ready(cloud_of(400, 7, 0.5 * FOUND), True, *args).gust) == 100
-    assert np.log(0.01) > DEAD
-
-
-def test_statics_are_a_gaussian_of_the_cloud():
-    cloud = cloud_of(5000, 10)
-    statics = Statics.of(cloud)
-    points = np.column_stack([cloud.position, cloud.latents, cloud.fog])
-    np.testing.assert_allclose(statics.root @ statics.root.T, np.cov(points.T, bias=True), atol=1e-4)
-    off = points[:3] - statics.mean
-    exact = -0.5 * np.einsum("ij,jk,ik->i", off, np.linalg.inv(np.cov(points.T, bias=True)), off)
-    np.testing.assert_allclose(statics.log_density(points[:3]), exact, rtol=1e-3)
+def test_once_there_is_no_doubt_one_class_is_followed():
+    *_, before, state = at_rest(ball(15.0, -0.6), 10, 12)
+    assert before.settled
+    assert before.followed == [BAG]
+    assert len(state.clouds[BAG].log_weights) <= FILTER.followers
+    assert state.scores[BAG] - state.scores[BARRIER] > SETTLED
+    np.testing.assert_array_equal(state.scores, before.scores)
+    assert FILTER.belief(state).position.mean == pytest.approx([15.0, -0.6], abs=0.1)
 
 
 # Radar and the visibility sensor
@@ -270,10 +218,10 @@ def radar_scan(position, velocity, section, seed):
 
 def imagined(filter_, klass, scan, n, age=0.0):
     """ln L of n draws from the prior of a class."""
-    cloud = replace(filter_, particles=n).draw(klass, NEAR, stream(9, klass))
-    then = cloud._replace(position=cloud.position - age * cloud.velocity)
+    stories = Stories(filter_.model, klass, NEAR.position)
+    cloud = stories.draw(n, stream(9, klass))
     mean, spread = RADAR.material(klass)
-    solids, reflectivity = filter_.solids(klass, then), mean + spread * cloud.latents[:, -1]
+    solids, reflectivity = stories.solids(cloud.u, cloud.place - age * cloud.velocity), mean + spread * cloud.u[:, -2]
     return object_log_ratios(RADAR, scan, sources_of(RADAR, solids, reflectivity, cloud.velocity, POSE, MOVING))
 
 
@@ -298,10 +246,10 @@ def test_a_moving_bag_is_put_back_to_when_it_was_heard():
         state, _ = HEARING.update(state, Measurement(0.0, "radar", scan, 0.5), stream(k, "blown"))
     bag = state.clouds[BAG]
     weights = np.exp(bag.log_weights)
-    assert weights @ bag.velocity[:, 0] == pytest.approx(blown[0], abs=0.25)
-    then = weights @ (bag.position - 0.5 * bag.velocity)
+    assert weights @ bag.cloud.velocity[:, 0] == pytest.approx(blown[0], abs=0.25)
+    then = weights @ (bag.cloud.place - 0.5 * bag.cloud.velocity)
     assert then == pytest.approx([20.0, -0.5], abs=0.25)
-    assert weights @ bag.position[:, 0] < 20.0 - 0.2
+    assert weights @ bag.cloud.place[:, 0] < 20.0 - 0.2
 
 
 def test_radar_scans_tell_place_and_class():
@@ -316,7 +264,7 @@ def test_radar_scans_tell_place_and_class():
     assert np.sqrt(np.diag(belief.position.covariance)).max() < 0.2
     block = state.clouds[BARRIER]
     weights = np.exp(block.log_weights)
-    material, fog = (moments(u[:, None], weights) for u in (block.latents[:, -1], block.fog))
+    material, fog = (moments(u[:, None], weights) for u in (block.cloud.u[:, -2], block.cloud.u[:, -1]))
     assert material.covariance[0, 0] < 0.5 < fog.covariance[0, 0]  # learned of the material, nothing of the fog
     assert abs(fog.mean[0]) < 0.3
 
@@ -342,5 +290,5 @@ def test_a_visibility_reading_moves_the_fog_and_nothing_else():
 
 
 def test_without_a_radar_a_particle_has_no_latent_for_it():
-    assert FILTER.init(PRIOR, stream(8, "latents")).clouds[BARRIER].latents.shape == (400, 4)
-    assert HEARING.init(PRIOR, stream(8, "latents")).clouds[BARRIER].latents.shape == (4000, 5)
+    assert FILTER.init(PRIOR, stream(8, "latents")).clouds[BARRIER].cloud.u.shape == (400, 7)
+    assert HEARING.init(PRIOR, stream(8, "latents")).clouds[BARRIER].cloud.u.shape == (4000, 8)

@@ -19,7 +19,6 @@ from filters.spec import Array, Gaussian, Pose, Scan, Surfaces
 CLEAR = 0.35  # m from the background: nearer echoes are taken to be its
 DEEP = 0.2  # m from a candidate's front to its centre
 WIDE, TALL = 1.2, 0.6  # m, a middling candidate
-BEAMS = 32  # on it at most: of nearer objects only every other column or fewer is used
 PLAUSIBLE = 3.5  # deviations of the announced place within which an echo is worth a look
 SPARE_RINGS = 1  # kept above and below those that can meet a candidate, for what they say of the fog
 
@@ -43,8 +42,11 @@ class Window(NamedTuple):
         return self.range[self.scanned], self.power[self.scanned], Surfaces(*(a[self.scanned] for a in self.background))
 
 
-def window_of(scan: Scan, positions: Array, body: float, tallest: float = 0.8) -> Window:
-    """Cut the columns and rings that can meet a body (m, radius and height) at any of `positions` (n, 2)."""
+def window_of(scan: Scan, positions: Array, body: float, tallest: float = 0.8, beams: float = inf) -> Window:
+    """Cut the columns and rings that can meet a body (m, radius and height) at any of `positions` (n, 2).
+
+    If it is so near that more than so many `beams` meet it, only every other column or fewer is kept.
+    """
     x, y, z = np.moveaxis(seen_from(scan.pose, standing_at(positions, (0.0, tallest))), -1, 0)
     distance = np.maximum(np.hypot(x, y), body + 0.1)
     leaning = body * lean(scan.pose)  # how far a level disc of that radius reaches up and down
@@ -55,7 +57,7 @@ def window_of(scan: Scan, positions: Array, body: float, tallest: float = 0.8) -
     first, last = np.searchsorted(scan.elevation, [steepest, highest])
     rings = slice(max(first - SPARE_RINGS, 0), last + SPARE_RINGS)
     columns, azimuth = columns_within(scan.azimuth, np.arctan2(y, x), np.arcsin(np.minimum(body / distance, 1.0)))
-    used = slice(None, None, thinning(scan, float(np.median(distance))))
+    used = slice(None, None, thinning(scan, float(np.median(distance)), beams))
 
     def cut(a: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(a[rings, columns[used]])
@@ -144,11 +146,11 @@ def unexplained_beams(window: Window, tallest: float) -> tuple[Array, np.ndarray
     return centre[fit], ring[fit], column[fit]
 
 
-def thinning(scan: Scan, distance: float) -> int:
+def thinning(scan: Scan, distance: float, beams: float) -> int:
     """Every how many columns to use at a distance. It is the same for all particles, or the larger would count less."""
     across = WIDE / (distance * np.diff(scan.azimuth[:2])[0]) + 1.0
     up = TALL / (distance * np.diff(scan.elevation[:2])[0]) + 1.0
-    return int(np.ceil(across * up / BEAMS))
+    return max(int(np.ceil(across * up / beams)), 1)
 
 
 def clutter_table(window: Window, clutter: Clutter) -> Array:

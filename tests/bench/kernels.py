@@ -20,6 +20,7 @@ from filters.models.shapes import Hits, Solids
 from filters.models.visibility import update_visibility, visibility_prior
 from filters.particle import ParticleFilter
 from filters.spec import BAG, BARRIER, CLASSES, Pose, Scan, Surfaces
+from filters.stories import Stories
 from filters.streams import stream
 from fogsim import runner
 from fogsim.background import background_of
@@ -83,11 +84,12 @@ def weighing(klass: int) -> None:
     """Particle-beam evaluations per second of `object_log_ratios`: pairs of a particle and a beam that meets it."""
     scenario = Scenario(hazards=(Hazard(kind=CLASSES[klass], x=12.0, x_spread=0.5, y=0.0, y_spread=0.3),))
     scan, followed = scan_of(scenario, 3), ParticleFilter(model_of(scenario))
-    cloud = followed.draw(klass, prior_of(scenario, scenario.hazards[0]), stream(0, "cloud", klass))
-    window = object_echo.window_of(scan, cloud.position, followed.body)
+    stories = Stories(followed.model, klass, prior_of(scenario, scenario.hazards[0]).position)
+    cloud = stories.draw(followed.particles, stream(0, "cloud", klass))
+    window = object_echo.window_of(scan, cloud.place, followed.body, beams=32)
     report = visibility_prior(scenario.fog.visibility, scenario.fog.spread)
     fog, clutter = update_visibility(report, TABLE, *window.beams())
-    log_visibility, solids = fog.mean + fog.deviation * cloud.fog, followed.solids(klass, cloud)
+    log_visibility, solids = fog.mean + fog.deviation * cloud.u[:, -1], stories.solids(cloud.u, cloud.place)
     given = (TABLE, solids, log_visibility, window, clutter.nodes, object_echo.clutter_table(window, clutter))
     expected, pairs = numpy_peers.object_log_ratios(*given)
     np.testing.assert_allclose(object_echo.object_log_ratios(*given), expected, rtol=1e-4, atol=1e-3)
