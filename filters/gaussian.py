@@ -11,11 +11,14 @@ from filters.spec import Array, EgoMotion, Gaussian, Status
 def diffusion(bag: BagMotion) -> float:
     """Rate q (m²/s, per axis) at which a bag's position spreads, gusts averaged in.
 
-    A share g of the time it is blown by an Ornstein-Uhlenbeck velocity, whose displacement spreads at
-    2 s² T; else it wanders: q = (1 - g) wander² + g 2 s² T.
+    A share g of the time it is blown by an Ornstein-Uhlenbeck velocity, which is forgotten at the rate 1/T, or
+    altogether when the gust ends, at rate c; else it wanders. In the long run
+
+        q = (1 - g) wander² + g 2 s² / (1/T + c)
     """
     share = bag.gust_share
-    return (1.0 - share) * bag.wander**2 + share * 2.0 * bag.gust_speed**2 * bag.gust_time
+    blown = 2.0 * bag.gust_speed**2 / (1.0 / bag.gust_time + bag.calm_rate)
+    return (1.0 - share) * bag.wander**2 + share * blown
 
 
 def predict_position(position: Gaussian, motion: EgoMotion, dt: float, rate: float) -> Gaussian:

@@ -68,13 +68,15 @@ class RadarLook(NamedTuple):
 
 
 class FogLook(NamedTuple):
-    """What the background's beams of all scans say of v = ln visibility, beyond `fog`, a Gaussian with their moments.
+    """What the background's beams of all scans say of v = ln visibility, beyond N(fog), as which stories draw it.
 
+    `moments` are what they say as mean and deviation.
     `log_density` is ln p(v, scans | background) at nodes of v, up to a constant: a cubic spline between them, -inf
     outside.
     """
 
     fog: Visibility
+    moments: Visibility
     nodes: Array
     log_density: Array
 

@@ -18,12 +18,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from filters.belief import log_sum_exp, mix, moments, normalise
+from filters.belief import entropy, log_sum_exp, mix, moments, normalise
 from filters.looks import FogLook, LidarLook, Look, RadarLook
 from filters.models.model import Model
-from filters.models.object_echo import odd_echoes
-from filters.models.visibility import SMALLEST, Visibility, visibility_prior
-from filters.spec import CLASSES, Array, Belief, EgoMotion, Info, Measurement, Prior, RadarScan, Scan, Status
+from filters.models.object_echo import believable, odd_echoes
+from filters.models.optics import echo_table
+from filters.models.visibility import Visibility, visibility_prior
+from filters.spec import BAG, CLASSES, Array, Belief, EgoMotion, Info, Measurement, Prior, RadarScan, Scan, Status
 from filters.standing import SPAN, background_at, fog_aside, whole
 from filters.stories import Step, Stories
 from filters.waste_free import Target, Weighted, refresh, start, temper
@@ -38,8 +39,7 @@ SETTLED = 20.0  # nats between classes from which on no scan is looked at: a bel
 class OracleState(NamedTuple):
     """What was seen, the weighted stories of each run and class, and each run's ln p(scans | class) (runs, K).
 
-    `fog` is what all scans say of it, `totals` what each does, at nodes; the clouds have seen the `looks` with fog
-    `seen_in`.
+    `fog` is what all scans say of it, `totals` what each does, at nodes.
     """
 
     prior: Prior
@@ -47,7 +47,6 @@ class OracleState(NamedTuple):
     fog: FogLook
     looks: tuple[Look, ...]
     totals: tuple[tuple[Array, Array], ...]
-    seen_in: Visibility
     runs: tuple[tuple[Weighted, ...], ...]
     evidence: Array
 
@@ -101,9 +100,9 @@ class Oracle:
         n = SEARCHERS * self.particles
         runs = tuple(tuple(start(s, n, rng) for s in self.stories(prior)) for _ in range(RUNS))
         fog = visibility_prior(prior.visibility, prior.visibility_spread)
-        known = fog_of((), fog, fog.mean + fog.deviation * np.linspace(-SPAN, SPAN, NODES))
+        known = fog_of((), fog, fog.mean + fog.deviation * np.linspace(-SPAN, SPAN, NODES), fog)
         runs = tuple(tuple(c._replace(past=np.zeros((n, 1))) for c in run) for run in runs)
-        return OracleState(prior, (), known, (), (), known.fog, runs, np.zeros((RUNS, len(CLASSES))))
+        return OracleState(prior, (), known, (), (), runs, np.zeros((RUNS, len(CLASSES))))
 
     def predict(self, state: OracleState, motion: EgoMotion, dt: float, rng: np.random.Generator) -> OracleState:
         if state.settled:
@@ -122,30 +121,35 @@ class Oracle:
         if state.settled:
             return state, Info(np.zeros(len(CLASSES)))
         if isinstance(data, RadarScan):
-            return self.weigh(state, RadarLook(len(state.steps), data, measurement.age), rng)
-        assert isinstance(data, Scan), f"found {measurement.sensor}, expected one of {self.sensors}"
-        return self.weigh(*self.tabulate(state, data), rng)
+            after, info = self.weigh(state, RadarLook(len(state.steps), data, measurement.age), False, rng)
+        else:
+            assert isinstance(data, Scan), f"found {measurement.sensor}, expected one of {self.sensors}"
+            after, info = self.weigh(*self.tabulate(state, believable(data, echo_table(self.model.optics))), rng)
+        return (after if info.status == Status.OK else state), info
 
-    def tabulate(self, state: OracleState, scan: Scan) -> tuple[OracleState, LidarLook]:
-        """All of a scan as a look, and what the scans until now say of the fog."""
-        fog = state.fog.fog if state.totals else fog_aside(self.model, state.prior, [scan])
+    def tabulate(self, state: OracleState, scan: Scan) -> tuple[OracleState, LidarLook, bool]:
+        """All of a scan as a look, what scans say of the fog, and whether that moved a story's scale for it.
+
+        Where it has moved by more than its width, the stories' fog moves along, or they would lose it.
+        """
+        fog = state.fog.moments if state.totals else fog_aside(self.model, state.prior, [scan])
         window, nodes = whole(scan), fog.mean + fog.deviation * np.linspace(-SPAN, SPAN, NODES)
         background = background_at(self.model, window, nodes)
         totals = (*state.totals, (nodes, background.sum(axis=(0, 1))))
         report = visibility_prior(state.prior.visibility, state.prior.visibility_spread)
-        known = fog_of(totals, report, nodes)
+        known = fog_of(totals, report, nodes, state.fog.fog)
+        moved = differ(known.moments, known.fog)
+        if moved:
+            known = known._replace(fog=known.moments)
         looks = tuple(k._replace(fog=known.fog) if isinstance(k, LidarLook) else k for k in state.looks)
-        echoes = odd_echoes(window, background[..., NODES // 2], state.prior.position)
+        where = self.stories(state.prior)[BAG].later(state.steps).origin
+        echoes = odd_echoes(window, background[..., NODES // 2], where, self.model.tallest)
         look = LidarLook(len(state.steps), window, nodes, background, known.fog, echoes)
-        return state._replace(fog=known, looks=looks, totals=totals), look
+        return state._replace(fog=known, looks=looks, totals=totals), look, moved
 
-    def weigh(
-        self, state: OracleState, look: LidarLook | RadarLook, rng: np.random.Generator
-    ) -> tuple[OracleState, Info]:
-        """Every run's clouds after a look."""
-        looks, stories = (*state.looks, look), self.stories(state.prior)
-        moved = differ(state.fog.fog, state.seen_in)
-        changed = list(range(1 + len(state.looks))) if moved else [0]
+    def weigh(self, state: OracleState, look: Look, moved: bool, rng: np.random.Generator) -> tuple[OracleState, Info]:
+        """Every run's clouds after a look; if the scale of fog `moved`, all past looks are told anew."""
+        stories, changed = self.stories(state.prior), list(range(1 + len(state.looks))) if moved else [0]
         runs, gain, least = [], np.zeros_like(state.evidence), np.inf
         for r, run in enumerate(state.runs):
             clouds = []
@@ -159,8 +163,7 @@ class Oracle:
                 gain[r, k], least = shift + done.log_evidence, min(least, done.ess)
                 clouds.append(done.cloud)
             runs.append(tuple(clouds))
-        seen_in = state.fog.fog if moved else state.seen_in
-        now = state._replace(looks=looks, runs=tuple(runs), evidence=state.evidence + gain, seen_in=seen_in)
+        now = state._replace(looks=(*state.looks, look), runs=tuple(runs), evidence=state.evidence + gain)
         return now, Info(now.log_probs - state.log_probs, float(least))
 
     def belief(self, state: OracleState) -> Belief:
@@ -169,12 +172,13 @@ class Oracle:
             shares = np.exp(normalise(state.evidence[:, k]))
             parts = [moments(run[k].cloud.place, np.exp(run[k].log_weights)) for run in state.runs]
             places.append(mix(shares, parts))
-        p, shares = np.exp(state.log_probs), np.exp(normalise(np.logaddexp.reduce(state.scores, axis=1)))
-        apart = entropy(p) - shares @ [entropy(np.exp(normalise(s))) for s in state.scores]
-        return Belief(state.log_probs, mix(p, places), tuple(places), epistemic=float(apart))
+        shares = np.exp(normalise(np.logaddexp.reduce(state.scores, axis=1)))
+        apart = entropy(state.log_probs) - shares @ [entropy(normalise(s)) for s in state.scores]
+        whole_place = mix(np.exp(state.log_probs), places)
+        return Belief(state.log_probs, whole_place, tuple(places), epistemic=max(float(apart), 0.0))
 
 
-def fog_of(totals: tuple[tuple[Array, Array], ...], report: Visibility, nodes: Array) -> FogLook:
+def fog_of(totals: tuple[tuple[Array, Array], ...], report: Visibility, nodes: Array, scale: Visibility) -> FogLook:
     """What scans and report say of ln visibility, by ln p(scan | background, v) at nodes of each."""
     values = -0.5 * ((nodes - report.mean) / report.deviation) ** 2
     for total in totals:
@@ -183,20 +187,15 @@ def fog_of(totals: tuple[tuple[Array, Array], ...], report: Visibility, nodes: A
     log_density = CubicSpline(nodes, values)(fine)
     weights = np.exp(log_density - log_sum_exp(log_density))
     mean = float(weights @ fine)
-    fog = Visibility(mean, float(np.sqrt(weights @ (fine - mean) ** 2)))
-    return FogLook(fog, nodes, values - values.max())
+    known = Visibility(mean, float(np.sqrt(weights @ (fine - mean) ** 2)))
+    return FogLook(scale, known, nodes, values - values.max())
 
 
 def differ(a: Visibility, b: Visibility) -> bool:
-    """Whether two say so different things of the fog that looks are to be told anew."""
-    return abs(a.mean - b.mean) > SMALLEST or abs(a.deviation - b.deviation) > SMALLEST
+    """Whether one lies outside the other's width, or is twice as wide."""
+    return abs(a.mean - b.mean) > b.deviation or abs(np.log(a.deviation / b.deviation)) > np.log(2.0)
 
 
 def disagreement(state: OracleState) -> float:
     """How far the runs' log-odds are apart: half of the largest less the least, nats; the tolerance of the belief's."""
     return float(0.5 * np.ptp(state.scores[:, -1] - state.scores[:, 0]))
-
-
-def entropy(p: Array) -> float:
-    """-Σ p ln p, nats."""
-    return float(-(p * np.log(p)).sum())

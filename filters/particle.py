@@ -11,7 +11,8 @@ A scan of a radar is older than the cloud: each story is put back by its velocit
 is one more latent, after those of the shape.
 
 Approximate are: scans older than the memory count by the stories they left, but not when these are moved; where
-the candidate was when the memory begins is a Gaussian; and of near objects only every other column or fewer is used.
+the candidate was when the memory begins is a Gaussian; each look is weighed by what was known of the fog at its time;
+and of near objects only every other column or fewer is used.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ import numpy as np
 from filters.belief import mix, moments, normalise
 from filters.looks import LidarLook, Look, RadarLook
 from filters.models.model import Model
-from filters.models.object_echo import clutter_table, odd_echoes, window_of
+from filters.models.object_echo import believable, clutter_table, odd_echoes, window_of
 from filters.models.optics import echo_table
 from filters.models.visibility import Visibility, predict_visibility, update_visibility, visibility_prior
 from filters.models.visibility_sensor import update as read_visibility
 from filters.spec import (
+    BAG,
     CLASSES,
     Array,
     Belief,
@@ -52,7 +54,7 @@ SETTLED = 25.0  # nats between the classes from which on only the likelier is fo
 
 
 class ParticleState(NamedTuple):
-    """ln p(class, data) (K,), a cloud and where its stories began per class, what was seen, the fog, the place told."""
+    """ln p(class, data) (K,), a cloud and where its stories began per class, what was seen, the fog."""
 
     scores: Array
     clouds: tuple[Weighted, ...]
@@ -60,7 +62,6 @@ class ParticleState(NamedTuple):
     steps: tuple[Step, ...]
     looks: tuple[Look, ...]
     visibility: Visibility
-    announced: Gaussian
 
     @property
     def log_probs(self) -> Array:
@@ -101,7 +102,7 @@ class ParticleFilter:
         origins = (prior.position,) * len(CLASSES)
         clouds = tuple(start(s, self.particles, rng) for s in self.stories(origins))
         fog = visibility_prior(prior.visibility, prior.visibility_spread)
-        return ParticleState(prior.log_probs, clouds, origins, (), (), fog, prior.position)
+        return ParticleState(prior.log_probs, clouds, origins, (), (), fog)
 
     def stories(self, origins: tuple[Gaussian, ...]) -> list[Stories]:
         """How the stories of each class go."""
@@ -131,13 +132,15 @@ class ParticleFilter:
     def look(self, state: ParticleState, scan: Scan, rng: np.random.Generator) -> tuple[ParticleState, Info]:
         """Bring in a lidar's scan, and what it says of the fog."""
         everyone = np.concatenate([state.clouds[k].cloud.place for k in state.followed])
-        window = window_of(scan, everyone, self.body, self.tallest, BEAMS[state.settled])
+        table, tallest = echo_table(self.model.optics), self.model.tallest
+        window = window_of(believable(scan, table), everyone, self.model.body, tallest, BEAMS[state.settled])
         if window.azimuth.size < 2 or window.elevation.size < 2:
             return state, Info(np.zeros(len(state.clouds)))
-        fog, clutter = update_visibility(state.visibility, echo_table(self.model.optics), *window.beams())
+        fog, clutter = update_visibility(state.visibility, table, *window.beams())
         background = clutter_table(window, clutter)
+        where = self.stories(state.origins)[BAG].later(state.steps).origin
         middle = background[..., background.shape[2] // 2]
-        echoes = odd_echoes(window, middle, state.announced, self.tallest)
+        echoes = odd_echoes(window, middle, where, tallest)
         seen = LidarLook(len(state.steps), window, clutter.nodes, background, fog, echoes)
         return self.weigh(state._replace(visibility=fog), seen, rng)
 
@@ -173,17 +176,6 @@ class ParticleFilter:
         return state._replace(
             clouds=clouds, origins=tuple(s.origin for s in after), steps=state.steps[cut:], looks=looks
         )
-
-    @property
-    def body(self) -> float:
-        """Largest radius of any candidate in plan, m."""
-        barrier = 0.5 * np.hypot(self.model.barrier.length[1], self.model.barrier.depth)
-        return max(float(barrier), self.model.bag.radius[1])
-
-    @property
-    def tallest(self) -> float:
-        """Greatest height of any candidate, m."""
-        return max(self.model.barrier.height[1], 2.0 * self.model.bag.radius[1])
 
     def belief(self, state: ParticleState) -> Belief:
         weights = np.exp(state.log_probs)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from filters.belief import log_sum_exp, moments
@@ -26,18 +27,19 @@ from filters.looks import FogLook, Look
 from filters.models.object_echo import Echoes
 from filters.resampling import ess, systematic
 from filters.spec import Array, Status
-from filters.stories import Cloud, Step, Stories, Told, choose, joined
+from filters.stories import GUST, Cloud, Step, Stories, Told, choose, joined
 
 ENOUGH = 0.5  # effective share below which a cloud is resampled
 FEWEST = 0.5  # effective share that one tempering step leaves
-STAGES = 40  # tempering steps at most
+STAGES = 40  # tempering steps at most; the last takes what is left, however few stories survive it
 FOUND = 0.08  # m: a cloud narrower than this has found its object
 JUMPS = 0.25, 0.02  # share of proposals that jump to an echo, while a cloud searches and once it has found
+GUSTS, NOISES = 0.2, 0.4  # share of the others that draw gusts anew, that move the rest of the noise
 REACH = 0.25, 0.06  # m, deviations of a candidate's centre about an echo of it, each for half of the jumps
 
 
 class Weighted(NamedTuple):
-    """Stories, their log-weights (n,), and ln L of every look but the newest, given each (n, looks)."""
+    """Stories, their log-weights (n,), and ln L of every past look, given each (n, looks)."""
 
     cloud: Cloud
     log_weights: Array
@@ -60,6 +62,14 @@ class Tempered(NamedTuple):
     status: Status
 
 
+class States(NamedTuple):
+    """Unweighted stories, ln L of every past look (n, looks) and of the newest (n,)."""
+
+    cloud: Cloud
+    past: Array
+    newest: Array
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """What was seen until now: how the stories go, their steps, the past looks and the newest.
@@ -79,17 +89,16 @@ def start(stories: Stories, n: int, rng: np.random.Generator) -> Weighted:
     return Weighted(stories.draw(n, rng), np.full(n, -np.log(n)), np.zeros((n, 0)))
 
 
-def temper(now: Weighted, target: Target, n: int, rng: np.random.Generator, stages: int = STAGES) -> Tempered:
+def temper(now: Weighted, target: Target, n: int, rng: np.random.Generator) -> Tempered:
     """Bring the newest look in; n stories where the cloud is drawn anew.
 
     ln p(z) = Σ ln Σ_i w_i exp(step · ln L_i). When one step does it this is the bootstrap filter's update.
-    The last of `stages` steps takes what is left of the exponent, however few stories survive it.
     """
-    before, values = now, newest(target, now.cloud)
+    before, values = now, target.look.log_likelihood(target.stories, now.cloud.u, at_last(now.cloud, target))
     done, log_evidence, least, resampled = 0.0, 0.0, np.inf, False
-    for stage in range(stages):
+    for stage in range(STAGES):
         rest = 1.0 - done
-        step = largest_step(now.log_weights, values, rest) if stage < stages - 1 else rest
+        step = largest_step(now.log_weights, values, rest) if stage < STAGES - 1 else rest
         log_weights = now.log_weights + step * values
         total = log_sum_exp(log_weights)
         if not np.isfinite(total):
@@ -105,21 +114,24 @@ def temper(now: Weighted, target: Target, n: int, rng: np.random.Generator, stag
     return Tempered(now._replace(past=np.column_stack([now.past, values])), log_evidence, least, resampled, Status.OK)
 
 
+def at_last(cloud: Cloud, target: Target) -> Told:
+    """Where the stories are after the steps that came before the newest look."""
+    return Told(*([part] * (target.look.steps + 1) for part in (cloud.place, cloud.velocity, cloud.gust)))
+
+
 def refresh(now: Weighted, target: Target, which: list[int]) -> tuple[Weighted, float]:
-    """The cloud where some of the past looks have changed, and what that adds to its ln evidence."""
-    told, past = target.stories.tell(now.cloud, target.steps), now.past.copy()
+    """The cloud where some of the past looks have changed, and what that adds to its ln evidence.
+
+    A story that had no weight gets none.
+    """
+    told = target.stories.tell(now.cloud, target.steps) if max(which) > 0 else at_last(now.cloud, target)
+    past, weighed = now.past.copy(), np.isfinite(now.log_weights)
     for k in which:
         past[:, k] = target.past[k].log_likelihood(target.stories, now.cloud.u, told)
-    log_weights = now.log_weights + (past - now.past).sum(axis=1)
+    log_weights = now.log_weights.copy()
+    log_weights[weighed] += (past[weighed] - now.past[weighed]).sum(axis=1)
     total = log_sum_exp(log_weights)
     return Weighted(now.cloud, log_weights - total, past), total
-
-
-def newest(target: Target, cloud: Cloud) -> Array:
-    """ln L (n,) of the newest look."""
-    look = target.look
-    there = Told([cloud.place] * (look.steps + 1), [cloud.velocity] * (look.steps + 1))
-    return look.log_likelihood(target.stories, cloud.u, there)
 
 
 def largest_step(log_weights: Array, values: Array, limit: float) -> float:
@@ -138,73 +150,57 @@ def renew(
     now: Weighted, values: Array, target: Target, exponent: float, n: int, rng: np.random.Generator
 ) -> tuple[Weighted, Array]:
     """Draw n / length of the stories systematically, and make about n of them again by Markov chains."""
-    chosen = systematic(np.exp(now.log_weights), rng.random(), max(n // target.length, 1))
-    chain, past, values = now.cloud.take(chosen), now.past[chosen], values[chosen]
-    members = now.cloud.take(systematic(np.exp(now.log_weights), rng.random(), n))
-    jumps = JUMPS[now.found]
-    states = [(chain, past, values)]
+    weights, jumps = np.exp(now.log_weights), JUMPS[now.found]
+    members = now.cloud.u[systematic(weights, rng.random(), n)]
+    chosen = systematic(weights, rng.random(), max(n // target.length, 1))
+    chain = [States(now.cloud.take(chosen), now.past[chosen], values[chosen])]
     for _ in range(target.length - 1):
-        chain, past, values = advance(chain, past, values, members, target, exponent, jumps, rng)
-        states.append((chain, past, values))
-    clouds, pasts, all_values = zip(*states, strict=True)
+        chain.append(advance(chain[-1], members, target, exponent, jumps, rng))
+    clouds, pasts, newest = zip(*chain, strict=True)
     size = len(chosen) * target.length
-    return Weighted(joined(list(clouds)), np.full(size, -np.log(size)), np.concatenate(pasts)), np.concatenate(
-        all_values
-    )
+    return Weighted(joined(clouds), np.full(size, -np.log(size)), np.concatenate(pasts)), np.concatenate(newest)
 
 
 def advance(
-    chain: Cloud,
-    past: Array,
-    values: Array,
-    members: Cloud,
-    target: Target,
-    exponent: float,
-    jumps: float,
-    rng: np.random.Generator,
-) -> tuple[Cloud, Array, Array]:
+    now: States, members: Array, target: Target, exponent: float, jumps: float, rng: np.random.Generator
+) -> States:
     """One Metropolis step of every chain, in two stages."""
-    other, told, ratio = propose(chain, members, target, jumps, rng)
-    new_values = target.look.log_likelihood(target.stories, other.u, told)
+    n = len(now.newest)
+    other, ratio = propose(now.cloud, members, target, jumps, rng)
+    told = target.stories.tell(other, target.steps)
+    newest = target.look.log_likelihood(target.stories, other.u, told)
     with np.errstate(invalid="ignore"):
-        accept = np.log(rng.random(len(values))) < ratio + exponent * (new_values - values)
+        accept = np.log(rng.random(n)) < ratio + exponent * (newest - now.newest)
     k = np.flatnonzero(accept)
-    some = Told([p[k] for p in told.places], [v[k] for v in told.velocities])
-    new_past = np.zeros((len(k), len(target.past)))
+    some = Told(*([part[k] for part in parts] for parts in told))
+    past = now.past.copy()
     for j, look in enumerate(target.past):
-        new_past[:, j] = look.log_likelihood(target.stories, other.u[k], some)
-    accept[k] = np.log(rng.random(len(k))) < (new_past - past[k]).sum(axis=1)
-    full = past.copy()
-    full[k] = np.where(accept[k, None], new_past, past[k])
-    return choose(accept, other, chain), full, np.where(accept, new_values, values)
+        past[k, j] = look.log_likelihood(target.stories, other.u[k], some)
+    accept[k] = np.log(rng.random(len(k))) < (past[k] - now.past[k]).sum(axis=1)
+    other = other._replace(place=told.places[-1], velocity=told.velocities[-1], gust=told.gusts[-1])
+    past, newest = np.where(accept[:, None], past, now.past), np.where(accept, newest, now.newest)
+    return States(choose(accept, other, now.cloud), past, newest)
 
 
 def propose(
-    chain: Cloud, members: Cloud, target: Target, jumps: float, rng: np.random.Generator
-) -> tuple[Cloud, Told, Array]:
-    """Other stories, told, and ln of the Metropolis ratio but for the likelihood.
+    cloud: Cloud, members: Array, target: Target, jumps: float, rng: np.random.Generator
+) -> tuple[Cloud, Array]:
+    """Other stories, not told yet, and ln of the Metropolis ratio but for the likelihood.
 
     Some jump, so that the last place lies about one of the newest look's echoes: no random walk goes there from
-    elsewhere. The rest walk: latents along the difference of two members, noise by
-    x' = sqrt(1 - b²) x + b N(0, 1), which leaves N(0, 1) as it is, b being 0 for half of them.
+    elsewhere. The rest walk: latents along the difference of two members, and some of them gusts or noise.
     """
-    n, stories, echoes = len(chain.u), target.stories, target.look.echoes
+    n, echoes = len(cloud.u), target.look.echoes
     jump = (rng.random(n) < jumps) & (len(echoes.places) > 0)
-    b = np.where((rng.random(n) < 0.5) & ~jump, rng.random(n) ** 3, 0.0)
-    start, noise = (autoregress(x, b, rng) for x in (chain.start, chain.noise))
-    u = along_differences(chain.u, members.u, rng)
+    u = np.where(jump[:, None], cloud.u, along_differences(cloud.u, members, rng))
+    start, noise = other_noise(cloud, ~jump, rng)
+    ratio = np.zeros(n)
     if jump.any():
-        chosen = rng.choice(len(echoes.places), n, p=np.exp(echoes.oddness - log_sum_exp(echoes.oddness)))
-        there = echoes.places[chosen] + rng.choice(REACH, (n, 1)) * rng.standard_normal((n, 2))
-        shift = np.linalg.solve(stories.root, (there - chain.place).T).T
-        u = np.where(jump[:, None], chain.u + np.pad(shift, ((0, 0), (0, u.shape[1] - 2))), u)
-    other = chain._replace(u=u, start=start, noise=noise)
-    told = stories.tell(other, target.steps)
-    other = other._replace(place=told.places[-1], velocity=told.velocities[-1])
-    ratio = 0.5 * ((chain.u**2).sum(axis=1) - (u**2).sum(axis=1))
-    if jump.any():
-        ratio[jump] += log_about(echoes, chain.place[jump]) - log_about(echoes, other.place[jump])
-    return other, told, ratio
+        there = about(echoes, int(jump.sum()), rng)
+        u[jump, :2] += np.linalg.solve(target.stories.root, (there - cloud.place[jump]).T).T
+        ratio[jump] = log_about(echoes, cloud.place[jump]) - log_about(echoes, there)
+    ratio += 0.5 * ((cloud.u**2).sum(axis=1) - (u**2).sum(axis=1))
+    return cloud._replace(u=u, start=start, noise=noise), ratio
 
 
 def along_differences(points: Array, members: Array, rng: np.random.Generator) -> Array:
@@ -214,6 +210,29 @@ def along_differences(points: Array, members: Array, rng: np.random.Generator) -
     stride = np.where(rng.random((n, 1)) < 0.1, 1.0, 2.38 / np.sqrt(2.0 * d) * rng.uniform(0.05, 1.0, (n, 1)))
     some = rng.random((n, d)) < np.where(rng.random((n, 1)) < 0.5, 0.3, 1.0)
     return points + stride * some * (members[a] - members[b])
+
+
+def other_noise(cloud: Cloud, may: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Array, Array]:
+    """The start and the noise of stories that `may` change: moves that leave N(0, 1) as it is.
+
+    Some draw the gusts anew from a step on. Others move all of the noise by x' = sqrt(1 - b²) x + b N(0, 1), b being
+    most often small.
+    """
+    n, steps = cloud.noise.shape[:2]
+    kind = np.where(may, rng.random(n), 1.0)
+    b = np.where((kind >= GUSTS) & (kind < GUSTS + NOISES), rng.random(n) ** 3, 0.0)
+    start, noise = (autoregress(x, b, rng) for x in (cloud.start, cloud.noise))
+    first = rng.integers(steps + 1, size=n)
+    anew = (kind < GUSTS)[:, None] & (np.arange(steps + 1) >= first[:, None])
+    flags = np.where(anew, rng.standard_normal(anew.shape), np.column_stack([start[:, 2], noise[:, :, GUST]]))
+    start[:, 2], noise[:, :, GUST] = flags[:, 0], flags[:, 1:]
+    return start, noise
+
+
+def about(echoes: Echoes, n: int, rng: np.random.Generator) -> Array:
+    """Draw n places (n, 2) about echoes, the odd ones most often."""
+    chosen = rng.choice(len(echoes.places), n, p=np.exp(echoes.oddness - log_sum_exp(echoes.oddness)))
+    return np.asarray(echoes.places[chosen] + rng.choice(REACH, (n, 1)) * rng.standard_normal((n, 2)))
 
 
 def log_about(echoes: Echoes, place: Array) -> Array:

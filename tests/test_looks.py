@@ -19,9 +19,7 @@ from filters.streams import stream
 from tests.encounters import LIDAR, ball, sweep
 
 ORIGIN = Gaussian(np.array([12.0, -0.3]), np.diag([0.25, 0.09]))
-MODEL = Model(
-    optics=LIDAR.optics, radar=Radar(on=True), motion=BagMotion(gust_speed=2.0, gust_rate=3.0, calm_rate=1.0)
-)
+MODEL = Model(optics=LIDAR.optics, radar=Radar(on=True), motion=BagMotion(gust_speed=2.0, gust_rate=3.0, calm_rate=1.0))
 CLASSES = pytest.mark.parametrize("klass", [BAG, BARRIER], ids=["bag", "barrier"])
 EVERY_STEP = pytest.mark.parametrize("steps", [0, 2, 3])
 
@@ -44,7 +42,7 @@ def lidar_look(steps: int, shift: float = 0.0) -> LidarLook:
     window = window_of(seen, ORIGIN.mean + np.array([[-3.0, -3.0], [3.0, 3.0]]), 1.1)
     fog, clutter = update_visibility(visibility_prior(25.0, 0.3), table, *window.beams())
     background = clutter_table(window, clutter)
-    echoes = odd_echoes(window, background[..., 10], ORIGIN)
+    echoes = odd_echoes(window, background[..., 10], ORIGIN, MODEL.tallest)
     return LidarLook(steps, window, clutter.nodes, background, Visibility(fog.mean + shift, 0.05), echoes)
 
 
@@ -108,11 +106,11 @@ def test_a_fogs_look_makes_of_the_gaussian_the_density():
     """N(v; fog) exp(look) is p(v, scans), here of two modes, up to a constant; at nodes and between them."""
     fog, nodes = Visibility(3.1, 0.2), np.linspace(2.3, 3.9, 41)
     density = np.exp(-0.5 * ((nodes - 3.0) / 0.15) ** 2) + 0.5 * np.exp(-0.5 * ((nodes - 3.4) / 0.1) ** 2)
-    look, stories = FogLook(fog, nodes, np.log(density)), Stories(MODEL, BARRIER, ORIGIN)
+    look, stories = FogLook(fog, fog, nodes, np.log(density)), Stories(MODEL, BARRIER, ORIGIN)
     v = np.linspace(2.31, 3.89, 500)
     u = np.tile((v - fog.mean)[:, None] / fog.deviation, (1, 8))
     u[:, :-1] = 7.0  # only the last is read
-    values = look.log_likelihood(stories, u, Told([], []))
+    values = look.log_likelihood(stories, u, Told([], [], []))
     exact = np.exp(-0.5 * ((v - 3.0) / 0.15) ** 2) + 0.5 * np.exp(-0.5 * ((v - 3.4) / 0.1) ** 2)
     constant = values - 0.5 * u[:, -1] ** 2 - np.log(exact)
     np.testing.assert_allclose(constant, constant[0], atol=2e-3)
@@ -121,16 +119,16 @@ def test_a_fogs_look_makes_of_the_gaussian_the_density():
 @pytest.mark.parametrize("off", [-1e6, -0.81, -0.7999, 0.0, 0.7999, 0.81, 1e6])
 def test_beyond_its_nodes_there_is_no_fog(off):
     fog, nodes = Visibility(3.1, 0.2), np.linspace(2.3, 3.9, 41)
-    look = FogLook(fog, nodes, -0.5 * ((nodes - 3.0) / 0.15) ** 2)
+    look = FogLook(fog, fog, nodes, -0.5 * ((nodes - 3.0) / 0.15) ** 2)
     u = np.full((1, 8), off / fog.deviation)
-    value = look.log_likelihood(Stories(MODEL, BAG, ORIGIN), u, Told([], []))[0]
+    value = look.log_likelihood(Stories(MODEL, BAG, ORIGIN), u, Told([], [], []))[0]
     assert np.isneginf(value) == (abs(off) > 0.8)
     assert np.isfinite(value) == (abs(off) < 0.8)
 
 
 def test_a_fogs_look_that_is_gaussian_says_nothing():
     fog, nodes = Visibility(3.1, 0.2), np.linspace(2.3, 3.9, 41)
-    look = FogLook(fog, nodes, -0.5 * ((nodes - fog.mean) / fog.deviation) ** 2)
+    look = FogLook(fog, fog, nodes, -0.5 * ((nodes - fog.mean) / fog.deviation) ** 2)
     u = stream(2, "fog").standard_normal((200, 8)).clip(-3.9, 3.9)
-    values = look.log_likelihood(replace(Stories(MODEL, BAG, ORIGIN), klass=BARRIER), u, Told([], []))
+    values = look.log_likelihood(replace(Stories(MODEL, BAG, ORIGIN), klass=BARRIER), u, Told([], [], []))
     np.testing.assert_allclose(values, 0.0, atol=1e-9)

@@ -297,12 +297,12 @@ def test_odd_echoes_are_those_the_background_explains_worst():
     window = window_of(seen, np.array([[9.0, 0.2]]), 3.0)
     table = echo_table(Lidar().optics)
     background = background_at(table, window, NODES)[..., 2]
-    found = odd_echoes(window, background, where)
+    found = odd_echoes(window, background, where, 0.8)
     off = (found.places - where.mean) / np.sqrt(np.diag(where.covariance))
     assert ((off**2).sum(axis=1) < PLAUSIBLE**2).all()
     near = np.abs(found.places - [9.0, 0.2]).max(axis=1) < 1.1
     weights = np.exp(found.oddness - found.oddness.max())
     assert near.mean() < 0.9 < weights @ near / weights.sum()
     assert np.ptp(found.oddness) <= ODDEST + 1e-9
-    aside = odd_echoes(window, background, where._replace(mean=where.mean + 30.0))
+    aside = odd_echoes(window, background, where._replace(mean=where.mean + 30.0), 0.8)
     assert len(aside.places) == len(aside.oddness) == 0

@@ -68,7 +68,7 @@ def test_its_fog_is_what_all_beams_say():
     mean, low = weights @ v, weights[v < 2.3].sum()
     deviation = np.sqrt(weights @ (v - mean) ** 2)
     state = follow(Oracle(MODEL, 1500), scans, stream(3, "fog"))
-    assert state.fog.fog == pytest.approx((mean, deviation), abs=2e-3)
+    assert state.fog.moments == pytest.approx((mean, deviation), abs=2e-3)
     assert 0.05 < low < 0.2
     told = [(np.exp(c.log_weights), c.cloud.u[:, -1]) for run in state.runs for c in run]
     found = [w[state.fog.fog.mean + state.fog.fog.deviation * u < 2.3].sum() for w, u in told]

@@ -120,7 +120,7 @@ def test_a_candidate_out_of_the_scan_leaves_the_state():
 def test_beams_outside_the_window_say_nothing():
     scan = sweep(NOTHING_THERE, 40.0)
     state = FILTER.init(PRIOR, stream(5, "window"))
-    window = window_of(scan, np.concatenate([c.cloud.place for c in state.clouds]), FILTER.body)
+    window = window_of(scan, np.concatenate([c.cloud.place for c in state.clouds]), FILTER.model.body)
     outside = (scan.azimuth < window.azimuth[0]) | (scan.azimuth > window.azimuth[-1])
     assert outside.any()
     odd = scan._replace(

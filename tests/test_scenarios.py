@@ -115,10 +115,10 @@ def test_gusts_blow_the_bag_into_the_lane_three_times_in_four():
     assert 60 <= entered <= 88  # 4.5 standard errors of 100 draws are 20 of 75
 
 
-def test_a_blown_bag_does_not_brake_wherever_it_is_and_is_mostly_followed():
-    """Seeds 4 and 5 have it in the lane when the car is near, seed 1 on the verge; a cloud may lose it."""
+def test_a_blown_bag_does_not_brake_wherever_it_is_and_is_followed():
+    """Seeds 4 and 9 have it in the lane when the car is near, seed 6 on the verge."""
     followed = 0
-    for seed, in_lane in ((1, False), (4, True), (5, True)):
+    for seed, in_lane in ((6, False), (4, True), (9, True)):
         frames = list(run(script("gusty_bag"), seed))
         near = next(f for f in frames if f.distance_left[0] < 5.0)
         assert (abs(near.truth_position[0, 1]) < 1.75) == in_lane
@@ -127,7 +127,7 @@ def test_a_blown_bag_does_not_brake_wherever_it_is_and_is_mostly_followed():
         assert frames[-1].distance_left[0] < 0.0
         off = np.linalg.norm(near.position_mean[-1, 0] - near.truth_position[0])
         followed += off < 1.0 and near.log_probs[-1, 0, BARRIER] < np.log(0.2)
-    assert followed >= 2
+    assert followed == 3
 
 
 def test_a_crowded_street_is_four_tracks_and_the_car_stops_before_the_one_in_its_way():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import hypot
 
 from filters.models.motion import BagMotion
 from filters.models.optics import Optics
@@ -34,3 +35,13 @@ class Model:
     fog_drift: float = 0.0
     radar: Radar = field(default_factory=Radar)
     visibility_sensor: VisibilitySensor = field(default_factory=VisibilitySensor)
+
+    @property
+    def body(self) -> float:
+        """Largest radius of any candidate in plan, m."""
+        return max(hypot(0.5 * self.barrier.length[1], 0.5 * self.barrier.depth), self.bag.radius[1])
+
+    @property
+    def tallest(self) -> float:
+        """Greatest height of any candidate, m."""
+        return max(self.barrier.height[1], 2.0 * self.bag.radius[1])

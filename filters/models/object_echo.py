@@ -11,7 +11,7 @@ from filters.jit import jit
 from filters.models.attitude import places, rotation, seen_from, turn_back
 from filters.models.incidence import meet, standing
 from filters.models.lidar_echo import fog_at, log_add, log_density, stop_at
-from filters.models.optics import EchoTable
+from filters.models.optics import POWER_CEILING, EchoTable
 from filters.models.shapes import ELLIPSOID, Solids
 from filters.models.visibility import Clutter
 from filters.spec import Array, Gaussian, Pose, Scan, Surfaces
@@ -19,7 +19,7 @@ from filters.spec import Array, Gaussian, Pose, Scan, Surfaces
 CLEAR = 0.35  # m from the background: nearer echoes are taken to be its
 DEEP = 0.2  # m from a candidate's front to its centre
 WIDE, TALL = 1.2, 0.6  # m, a middling candidate
-PLAUSIBLE = 3.5  # deviations of the announced place within which an echo is worth a look
+PLAUSIBLE = 3.5  # deviations of where a candidate may be within which an echo is worth a look
 SPARE_RINGS = 1  # kept above and below those that can meet a candidate, for what they say of the fog
 
 
@@ -40,6 +40,20 @@ class Window(NamedTuple):
     def beams(self) -> tuple[Array, Array, Surfaces]:
         """Ranges and powers (n, echoes) and background (n,) of the beams that were scanned."""
         return self.range[self.scanned], self.power[self.scanned], Surfaces(*(a[self.scanned] for a in self.background))
+
+
+def believable(scan: Scan, table: EchoTable) -> Scan:
+    """The scan without beams that no model gives a chance: echoes that are no numbers, out of range, or too bright.
+
+    No glitch reaches there (`lidar_echo.log_glitch`), so that one such beam would outweigh all others.
+    """
+    with np.errstate(invalid="ignore"):
+        near = (scan.range >= table.range_min) & (scan.range <= table.glitch_max)
+        fine = near & (scan.power <= POWER_CEILING) & (scan.power >= 0.0) | (scan.power == 0.0)
+    if fine.all():
+        return scan
+    zero = np.where(fine, scan.range, 0.0), np.where(fine, scan.power, 0.0)
+    return scan._replace(range=zero[0], power=zero[1], scanned=scan.scanned & fine.all(axis=2))
 
 
 def window_of(scan: Scan, positions: Array, body: float, tallest: float = 0.8, beams: float = inf) -> Window:
@@ -116,7 +130,7 @@ class Echoes(NamedTuple):
 ODDEST = 8.0  # nats: no echo is that much odder than another
 
 
-def odd_echoes(window: Window, background: Array, where: Gaussian, tallest: float = 0.8) -> Echoes:
+def odd_echoes(window: Window, background: Array, where: Gaussian, tallest: float) -> Echoes:
     """Echoes that may be a candidate's, with ln p(beam | background) as given (rings, columns).
 
     `where` is where one may be at all: within `PLAUSIBLE` deviations.

@@ -86,7 +86,7 @@ def weighing(klass: int) -> None:
     scan, followed = scan_of(scenario, 3), ParticleFilter(model_of(scenario))
     stories = Stories(followed.model, klass, prior_of(scenario, scenario.hazards[0]).position)
     cloud = stories.draw(followed.particles, stream(0, "cloud", klass))
-    window = object_echo.window_of(scan, cloud.place, followed.body, beams=32)
+    window = object_echo.window_of(scan, cloud.place, followed.model.body, beams=32)
     report = visibility_prior(scenario.fog.visibility, scenario.fog.spread)
     fog, clutter = update_visibility(report, TABLE, *window.beams())
     log_visibility, solids = fog.mean + fog.deviation * cloud.u[:, -1], stories.solids(cloud.u, cloud.place)
