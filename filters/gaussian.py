@@ -11,13 +11,13 @@ from filters.spec import Array, EgoMotion, Gaussian, Status
 def diffusion(bag: BagMotion) -> float:
     """Rate q (m²/s, per axis) at which a bag's position spreads, gusts averaged in.
 
-    A share g of the time it is blown by an Ornstein-Uhlenbeck velocity, which is forgotten at the rate 1/T, or
-    altogether when the gust ends, at rate c; else it wanders. In the long run
+    A share g of the time it is blown by an Ornstein-Uhlenbeck velocity that rises from rest and is forgotten when the
+    gust ends, at rate c; else it wanders. In the long run
 
-        q = (1 - g) wander² + g 2 s² / (1/T + c)
+        q = (1 - g) wander² + g 2 s² T / ((1 + c T) (1 + c T / 2))
     """
-    share = bag.gust_share
-    blown = 2.0 * bag.gust_speed**2 / (1.0 / bag.gust_time + bag.calm_rate)
+    share, ended = bag.gust_share, bag.calm_rate * bag.gust_time
+    blown = 2.0 * bag.gust_speed**2 * bag.gust_time / ((1.0 + ended) * (1.0 + 0.5 * ended))
     return (1.0 - share) * bag.wander**2 + share * blown
 
 

@@ -165,10 +165,15 @@ def advance(
     now: States, members: Array, target: Target, exponent: float, jumps: float, rng: np.random.Generator
 ) -> States:
     """One Metropolis step of every chain, in two stages."""
-    n = len(now.newest)
-    other, ratio = propose(now.cloud, members, target, jumps, rng)
+    n, echoes = len(now.newest), target.look.echoes
+    jump = (rng.random(n) < jumps) & (len(echoes.places) > 0)
+    other, there = propose(now.cloud, members, target, jump, rng)
     told = target.stories.tell(other, target.steps)
     newest = target.look.log_likelihood(target.stories, other.u, told)
+    ratio = 0.5 * ((now.cloud.u**2).sum(axis=1) - (other.u**2).sum(axis=1))
+    if jump.any():  # as odometry turns the frame, a story ends beside where it was sent; the way back is as far beside
+        back = told.places[-1][jump] + now.cloud.place[jump] - there
+        ratio[jump] += log_about(echoes, back) - log_about(echoes, there)
     with np.errstate(invalid="ignore"):
         accept = np.log(rng.random(n)) < ratio + exponent * (newest - now.newest)
     k = np.flatnonzero(accept)
@@ -183,24 +188,18 @@ def advance(
 
 
 def propose(
-    cloud: Cloud, members: Array, target: Target, jumps: float, rng: np.random.Generator
+    cloud: Cloud, members: Array, target: Target, jump: NDArray[np.bool_], rng: np.random.Generator
 ) -> tuple[Cloud, Array]:
-    """Other stories, not told yet, and ln of the Metropolis ratio but for the likelihood.
+    """Other stories, not told yet, and where those that jump were sent (jumps, 2).
 
     Some jump, so that the last place lies about one of the newest look's echoes: no random walk goes there from
     elsewhere. The rest walk: latents along the difference of two members, and some of them gusts or noise.
     """
-    n, echoes = len(cloud.u), target.look.echoes
-    jump = (rng.random(n) < jumps) & (len(echoes.places) > 0)
     u = np.where(jump[:, None], cloud.u, along_differences(cloud.u, members, rng))
     start, noise = other_noise(cloud, ~jump, rng)
-    ratio = np.zeros(n)
-    if jump.any():
-        there = about(echoes, int(jump.sum()), rng)
-        u[jump, :2] += np.linalg.solve(target.stories.root, (there - cloud.place[jump]).T).T
-        ratio[jump] = log_about(echoes, cloud.place[jump]) - log_about(echoes, there)
-    ratio += 0.5 * ((cloud.u**2).sum(axis=1) - (u**2).sum(axis=1))
-    return cloud._replace(u=u, start=start, noise=noise), ratio
+    there = about(target.look.echoes, int(jump.sum()), rng) if jump.any() else np.zeros((0, 2))
+    u[jump, :2] += np.linalg.solve(target.stories.root, (there - cloud.place[jump]).T).T
+    return cloud._replace(u=u, start=start, noise=noise), there
 
 
 def along_differences(points: Array, members: Array, rng: np.random.Generator) -> Array:
