@@ -47,10 +47,10 @@ from filters.spec import (
 from filters.stories import Step, Stories
 from filters.waste_free import Target, Weighted, start, temper
 
-LENGTH = 12  # of the chains
+LENGTH = 24, 8  # of the chains, in doubt and without
 MEMORY = 12, 3  # looks by which stories are moved, in doubt and without, and up to twice as many
 BEAMS = 100, 32  # on a candidate at most, in doubt and without
-SETTLED = 25.0  # nats between the classes from which on only the likelier is followed, to know where it is
+SETTLED = 80.0  # nats between the classes from which on only the likelier is followed, to know where it is
 
 
 class ParticleState(NamedTuple):
@@ -95,7 +95,7 @@ class ParticleFilter:
 
     model: Model = field(default_factory=Model)
     particles: int = 1200
-    followers: int = 200
+    followers: int = 240
     sensors = ("scan", "radar", "visibility")
 
     def init(self, prior: Prior, rng: np.random.Generator) -> ParticleState:
@@ -147,10 +147,10 @@ class ParticleFilter:
     def weigh(self, state: ParticleState, look: Look, rng: np.random.Generator) -> tuple[ParticleState, Info]:
         """Temper each class's cloud by a look, and weigh the classes by the clouds' evidence."""
         clouds, evidence, looks = list(state.clouds), np.zeros(len(CLASSES)), (*state.looks, look)
-        n, infos = self.followers if state.settled else self.particles, []
+        n, length, infos = self.followers if state.settled else self.particles, LENGTH[state.settled], []
         stories = self.stories(state.origins)
         for k in state.followed:
-            done = temper(state.clouds[k], Target(stories[k], state.steps, state.looks, look, LENGTH), n, rng)
+            done = temper(state.clouds[k], Target(stories[k], state.steps, state.looks, look, length), n, rng)
             if done.status != Status.OK:
                 return state, Info(np.zeros(len(CLASSES)), 0.0, status=done.status)
             clouds[k], evidence[k] = done.cloud, 0.0 if state.settled else done.log_evidence

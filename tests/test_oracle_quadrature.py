@@ -106,7 +106,7 @@ def compare(seed: int) -> list[float]:
     """
     scans, begin = scans_of(seed), perf_counter()
     exact = log_odds(MODEL, PRIOR, scans)
-    finer = log_odds(MODEL, PRIOR, scans, quadrature.SHARE / 4, 2 * quadrature.NODES) if seed % BOUND == 0 else np.nan
+    finer = log_odds(MODEL, PRIOR, scans, quadrature.SHARE / 2, 2 * quadrature.NODES) if seed % BOUND == 0 else np.nan
     odds = oracle_odds(scans, seed)
     same = settled(exact) and settled(odds.value) and exact * odds.value > 0.0
     gap = 0.0 if same else odds.value - exact
@@ -197,7 +197,7 @@ def test_the_error_is_what_evidences_vary_by():
 def test_quadrature_has_converged():
     for seed in range(5):
         scans = scans_of(seed)
-        finer = log_odds(MODEL, PRIOR, scans, quadrature.SHARE / 4, 2 * quadrature.NODES)
+        finer = log_odds(MODEL, PRIOR, scans, quadrature.SHARE / 2, 2 * quadrature.NODES)
         assert log_odds(MODEL, PRIOR, scans) == pytest.approx(finer, abs=2e-3)
 
 

@@ -6,7 +6,7 @@ Of one encounter with truth y, P(barrier) p of a filter and o of the oracle, at 
     expected regret   Σ_k o_k ln(o_k / p_k) = KL(o || p)      its mean over y ~ o, what the oracle holds to be true
 
 Both have the same mean where the oracle is exact; the second is never negative and spreads far less. A filter that
-reads what the oracle does not (it reads the lidar alone: no radar, no visibility sensor) may well have negative regret.
+reads what the oracle does not (the visibility sensor) may have negative regret.
 """
 
 from __future__ import annotations
