@@ -54,7 +54,7 @@ def test_it_knows_the_place_at_eight_metres():
 
 
 def test_its_covariance_says_how_wrong_it_is():
-    """Squared Mahalanobis errors in the plane: their mean is 2, were the covariance exact; 10 is a cloud that is lost."""
+    """Squared Mahalanobis errors in the plane: their mean is 2 where the covariance is exact."""
     squares = []
     for _, frames in approaches():
         frame = at_distance(frames, 8.0)
