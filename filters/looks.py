@@ -8,7 +8,6 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from filters.models.object_echo import Echoes, Window, object_log_ratios
-from filters.models.optics import echo_table
 from filters.models.radar import object_log_ratios as radar_log_ratios
 from filters.models.radar import sources_of
 from filters.models.visibility import Visibility
@@ -45,9 +44,8 @@ class LidarLook(NamedTuple):
     def log_likelihood(self, stories: Stories, u: Array, told: Told) -> Array:
         """ln p(scan | story) (n,) less that of the background."""
         v = self.fog.mean + self.fog.deviation * u[:, -1]
-        solids = stories.solids(u, told.places[self.steps])
-        table = echo_table(stories.model.optics)
-        return object_log_ratios(table, solids, v, self.window, self.nodes, self.background)
+        solids = told.solids(told.places[self.steps])
+        return object_log_ratios(stories.table, solids, v, self.window, self.nodes, self.background)
 
 
 class RadarLook(NamedTuple):
@@ -61,7 +59,7 @@ class RadarLook(NamedTuple):
     def log_likelihood(self, stories: Stories, u: Array, told: Told) -> Array:
         """ln p(scan | story) (n,) less that of the background."""
         radar, velocity = stories.model.radar, told.velocities[self.steps]
-        solids = stories.solids(u, told.places[self.steps] - self.age * velocity)
+        solids = told.solids(told.places[self.steps] - self.age * velocity)
         mean, spread = radar.material(stories.klass)
         seen = sources_of(radar, solids, mean + spread * u[:, -2], velocity, self.scan.pose, self.scan.velocity)
         return radar_log_ratios(radar, self.scan, seen)
@@ -71,20 +69,18 @@ class FogLook(NamedTuple):
     """What the background's beams of all scans say of v = ln visibility, beyond N(fog), as which stories draw it.
 
     `moments` are what they say as mean and deviation.
-    `log_density` is ln p(v, scans | background) at nodes of v, up to a constant: a cubic spline between them, -inf
-    outside.
+    `log_density` is ln p(v, scans | background), up to a constant; outside of its knots it is taken as -inf.
     """
 
     fog: Visibility
     moments: Visibility
-    nodes: Array
-    log_density: Array
+    log_density: CubicSpline
 
     def log_likelihood(self, stories: Stories, u: Array, told: Told) -> Array:
         """ln p(v, scans) - ln N(v; fog) (n,) up to a constant."""
         v = self.fog.mean + self.fog.deviation * u[:, -1]
-        inside = (self.nodes[0] < v) & (v < self.nodes[-1])
-        return np.where(inside, CubicSpline(self.nodes, self.log_density)(v) + 0.5 * u[:, -1] ** 2, -np.inf)
+        inside = (self.log_density.x[0] < v) & (v < self.log_density.x[-1])
+        return np.where(inside, self.log_density(v) + 0.5 * u[:, -1] ** 2, -np.inf)
 
 
 Look = LidarLook | RadarLook

@@ -26,12 +26,13 @@ from filters.models.optics import echo_table
 from filters.models.visibility import Visibility, visibility_prior
 from filters.spec import BAG, CLASSES, Array, Belief, EgoMotion, Info, Measurement, Prior, RadarScan, Scan, Status
 from filters.standing import SPAN, background_at, fog_aside, whole
-from filters.stories import Step, Stories
-from filters.waste_free import Target, Weighted, refresh, start, temper
+from filters.stories import Step, Stories, step_of, stories_of
+from filters.target import Target, Weighted
+from filters.waste_free import moved_along, refresh, start, temper
 
 RUNS = 2
 SEARCHERS = 4  # times as many stories until a cloud has found its candidate: a first echo leaves few of them
-LENGTH = 24  # of the chains
+LENGTH = 50  # of the chains
 NODES = 33  # of ln visibility, over SPAN deviations of what the beams aside say, either way
 SETTLED = 20.0  # nats between classes from which on no scan is looked at: a belief's floor is at 14
 
@@ -94,7 +95,7 @@ class Oracle:
 
     def stories(self, prior: Prior) -> tuple[Stories, ...]:
         """How the stories of each class go."""
-        return tuple(Stories(self.model, k, prior.position) for k in range(len(CLASSES)))
+        return stories_of(self.model, [prior.position] * len(CLASSES))
 
     def init(self, prior: Prior, rng: np.random.Generator) -> OracleState:
         n = SEARCHERS * self.particles
@@ -107,7 +108,7 @@ class Oracle:
     def predict(self, state: OracleState, motion: EgoMotion, dt: float, rng: np.random.Generator) -> OracleState:
         if state.settled:
             return state
-        step, stories = (motion, dt), self.stories(state.prior)
+        step, stories = step_of(motion, dt), self.stories(state.prior)
 
         def further(run: tuple[Weighted, ...]) -> tuple[Weighted, ...]:
             return tuple(c._replace(cloud=s.go_on(c.cloud, step, rng)) for c, s in zip(run, stories, strict=True))
@@ -121,16 +122,17 @@ class Oracle:
         if state.settled:
             return state, Info(np.zeros(len(CLASSES)))
         if isinstance(data, RadarScan):
-            after, info = self.weigh(state, RadarLook(len(state.steps), data, measurement.age), False, rng)
+            after, info = self.weigh(state, RadarLook(len(state.steps), data, measurement.age), rng)
         else:
             assert isinstance(data, Scan), f"found {measurement.sensor}, expected one of {self.sensors}"
-            after, info = self.weigh(*self.tabulate(state, believable(data, echo_table(self.model.optics))), rng)
+            now, look, before = self.tabulate(state, believable(data, echo_table(self.model.optics)))
+            after, info = self.weigh(now, look, rng, before)
         return (after if info.status == Status.OK else state), info
 
-    def tabulate(self, state: OracleState, scan: Scan) -> tuple[OracleState, LidarLook, bool]:
-        """All of a scan as a look, what scans say of the fog, and whether that moved a story's scale for it.
+    def tabulate(self, state: OracleState, scan: Scan) -> tuple[OracleState, LidarLook, FogLook | None]:
+        """All of a scan as a look, what scans say of the fog, and what they said if that moved by more than its width.
 
-        Where it has moved by more than its width, the stories' fog moves along, or they would lose it.
+        Then the stories' scale for the fog has moved too.
         """
         fog = state.fog.moments if state.totals else fog_aside(self.model, state.prior, [scan])
         window, nodes = whole(scan), fog.mean + fog.deviation * np.linspace(-SPAN, SPAN, NODES)
@@ -145,17 +147,19 @@ class Oracle:
         where = self.stories(state.prior)[BAG].later(state.steps).origin
         echoes = odd_echoes(window, background[..., NODES // 2], where, self.model.tallest)
         look = LidarLook(len(state.steps), window, nodes, background, known.fog, echoes)
-        return state._replace(fog=known, looks=looks, totals=totals), look, moved
+        return state._replace(fog=known, looks=looks, totals=totals), look, state.fog if moved else None
 
-    def weigh(self, state: OracleState, look: Look, moved: bool, rng: np.random.Generator) -> tuple[OracleState, Info]:
-        """Every run's clouds after a look; if the scale of fog `moved`, all past looks are told anew."""
-        stories, changed = self.stories(state.prior), list(range(1 + len(state.looks))) if moved else [0]
+    def weigh(
+        self, state: OracleState, look: Look, rng: np.random.Generator, before: FogLook | None = None
+    ) -> tuple[OracleState, Info]:
+        """Every run's clouds after a look; if the scale of fog was another `before`, all past looks are told anew."""
+        stories, changed = self.stories(state.prior), list(range(1 + len(state.looks))) if before else [0]
         runs, gain, least = [], np.zeros_like(state.evidence), np.inf
         for r, run in enumerate(state.runs):
             clouds = []
             for k, cloud in enumerate(run):
                 target = Target(stories[k], state.steps, (state.fog, *state.looks), look, LENGTH)
-                cloud, shift = refresh(cloud, target, changed)
+                cloud, shift = refresh(moved_along(cloud, before) if before else cloud, target, changed)
                 n = self.particles * (1 if cloud.found else SEARCHERS)
                 done = temper(cloud, target, n, rng)
                 if done.status != Status.OK or not np.isfinite(shift):
@@ -184,11 +188,12 @@ def fog_of(totals: tuple[tuple[Array, Array], ...], report: Visibility, nodes: A
     for total in totals:
         values = values + CubicSpline(*total)(nodes)
     fine = np.linspace(nodes[0], nodes[-1], 50 * len(nodes))
-    log_density = CubicSpline(nodes, values)(fine)
+    spline = CubicSpline(nodes, values - values.max())
+    log_density = spline(fine)
     weights = np.exp(log_density - log_sum_exp(log_density))
     mean = float(weights @ fine)
     known = Visibility(mean, float(np.sqrt(weights @ (fine - mean) ** 2)))
-    return FogLook(scale, known, nodes, values - values.max())
+    return FogLook(scale, known, spline)
 
 
 def differ(a: Visibility, b: Visibility) -> bool:

@@ -44,13 +44,14 @@ from filters.spec import (
     Scan,
     Status,
 )
-from filters.stories import Step, Stories
-from filters.waste_free import Target, Weighted, start, temper
+from filters.stories import Step, step_of, stories_of
+from filters.target import Target, Weighted
+from filters.waste_free import start, temper
 
-LENGTH = 24, 8  # of the chains, in doubt and without
-MEMORY = 12, 3  # looks by which stories are moved, in doubt and without, and up to twice as many
-BEAMS = 100, 32  # on a candidate at most, in doubt and without
-SETTLED = 80.0  # nats between the classes from which on only the likelier is followed, to know where it is
+LENGTH = 20, 8  # of the chains, in doubt and without
+MEMORY = 10, 6  # looks by which stories are moved, in doubt and without, and up to twice as many
+BEAMS = 200, 32  # on a candidate at most, in doubt and without
+SETTLED = 40.0  # nats between the classes from which on only the likelier is followed, to know where it is
 
 
 class ParticleState(NamedTuple):
@@ -94,22 +95,18 @@ class ParticleFilter:
     """
 
     model: Model = field(default_factory=Model)
-    particles: int = 1200
-    followers: int = 240
+    particles: int = 500
+    followers: int = 600
     sensors = ("scan", "radar", "visibility")
 
     def init(self, prior: Prior, rng: np.random.Generator) -> ParticleState:
         origins = (prior.position,) * len(CLASSES)
-        clouds = tuple(start(s, self.particles, rng) for s in self.stories(origins))
+        clouds = tuple(start(s, self.particles, rng) for s in stories_of(self.model, origins))
         fog = visibility_prior(prior.visibility, prior.visibility_spread)
         return ParticleState(prior.log_probs, clouds, origins, (), (), fog)
 
-    def stories(self, origins: tuple[Gaussian, ...]) -> list[Stories]:
-        """How the stories of each class go."""
-        return [Stories(self.model, k, origin) for k, origin in enumerate(origins)]
-
     def predict(self, state: ParticleState, motion: EgoMotion, dt: float, rng: np.random.Generator) -> ParticleState:
-        step, stories = (motion, dt), self.stories(state.origins)
+        step, stories = step_of(motion, dt), stories_of(self.model, state.origins)
         clouds = tuple(
             c._replace(cloud=s.go_on(c.cloud, step, rng)) for c, s in zip(state.clouds, stories, strict=True)
         )
@@ -138,7 +135,7 @@ class ParticleFilter:
             return state, Info(np.zeros(len(state.clouds)))
         fog, clutter = update_visibility(state.visibility, table, *window.beams())
         background = clutter_table(window, clutter)
-        where = self.stories(state.origins)[BAG].later(state.steps).origin
+        where = stories_of(self.model, state.origins)[BAG].later(state.steps).origin
         middle = background[..., background.shape[2] // 2]
         echoes = odd_echoes(window, middle, where, tallest)
         seen = LidarLook(len(state.steps), window, clutter.nodes, background, fog, echoes)
@@ -148,7 +145,7 @@ class ParticleFilter:
         """Temper each class's cloud by a look, and weigh the classes by the clouds' evidence."""
         clouds, evidence, looks = list(state.clouds), np.zeros(len(CLASSES)), (*state.looks, look)
         n, length, infos = self.followers if state.settled else self.particles, LENGTH[state.settled], []
-        stories = self.stories(state.origins)
+        stories = stories_of(self.model, state.origins)
         for k in state.followed:
             done = temper(state.clouds[k], Target(stories[k], state.steps, state.looks, look, length), n, rng)
             if done.status != Status.OK:
@@ -166,7 +163,7 @@ class ParticleFilter:
         looks = tuple(look for look in state.looks[-memory:] if look.steps >= len(state.steps) - 2 * memory)
         cut = looks[0].steps if looks else len(state.steps)
         steps = state.steps[:cut]
-        before = self.stories(state.origins)
+        before = stories_of(self.model, state.origins)
         after = [s.later(steps) for s in before]
         clouds = tuple(
             c._replace(cloud=old.cut(c.cloud, steps, new), past=c.past[:, c.past.shape[1] - len(looks) :])

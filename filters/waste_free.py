@@ -6,6 +6,7 @@ together are the new cloud. The chains' target is the posterior given ALL looks 
 
     p(story) L_last(story)^b Π_k L_k(story)
 
+While a cloud searches for its object, scouts (`scouts.py`) are weighed beside it at every look with odd echoes.
 A proposal is first judged by p(story) L_last^b alone; only one that passes is told through the other looks, and then
 accepted with min(1, Π_k L_k(new) / L_k(old)): together a Metropolis-Hastings step of that target.
 
@@ -15,41 +16,24 @@ the chains, Christen & Fox 2005 (J. Comput. Graph. Stat. 14:795) for the two sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
-from filters.belief import log_sum_exp, moments
-from filters.looks import FogLook, Look
-from filters.models.object_echo import Echoes
+from filters.belief import log_sum_exp
+from filters.looks import FogLook
 from filters.resampling import ess, systematic
+from filters.scouts import SHARE, about, log_about, past_of, with_scouts
 from filters.spec import Array, Status
-from filters.stories import GUST, Cloud, Step, Stories, Told, choose, joined
+from filters.stories import GUST, Cloud, Stories, choose, joined
+from filters.target import Target, Weighted, newest_of
 
-ENOUGH = 0.5  # effective share below which a cloud is resampled
-FEWEST = 0.5  # effective share that one tempering step leaves
+ENOUGH = 0.3  # effective share below which a cloud is resampled
+FEWEST = 0.3  # effective share that one tempering step leaves
 STAGES = 40  # tempering steps at most; the last takes what is left, however few stories survive it
-FOUND = 0.08  # m: a cloud narrower than this has found its object
 JUMPS = 0.25, 0.02  # share of proposals that jump to an echo, while a cloud searches and once it has found
 GUSTS, NOISES = 0.2, 0.4  # share of the others that draw gusts anew, that move the rest of the noise
-REACH = 0.25, 0.06  # m, deviations of a candidate's centre about an echo of it, each for half of the jumps
-
-
-class Weighted(NamedTuple):
-    """Stories, their log-weights (n,), and ln L of every past look, given each (n, looks)."""
-
-    cloud: Cloud
-    log_weights: Array
-    past: Array
-
-    @property
-    def found(self) -> bool:
-        """Whether the places agree to `FOUND`."""
-        P = moments(self.cloud.place, np.exp(self.log_weights)).covariance
-        return float(np.linalg.det(P)) < FOUND**4
 
 
 class Tempered(NamedTuple):
@@ -70,20 +54,6 @@ class States(NamedTuple):
     newest: Array
 
 
-@dataclass(frozen=True, eq=False)
-class Target:
-    """What was seen until now: how the stories go, their steps, the past looks and the newest.
-
-    `length` is that of the chains.
-    """
-
-    stories: Stories
-    steps: tuple[Step, ...]
-    past: tuple[Look | FogLook, ...]
-    look: Look
-    length: int
-
-
 def start(stories: Stories, n: int, rng: np.random.Generator) -> Weighted:
     """n stories that begin."""
     return Weighted(stories.draw(n, rng), np.full(n, -np.log(n)), np.zeros((n, 0)))
@@ -94,7 +64,10 @@ def temper(now: Weighted, target: Target, n: int, rng: np.random.Generator) -> T
 
     ln p(z) = Σ ln Σ_i w_i exp(step · ln L_i). When one step does it this is the bootstrap filter's update.
     """
-    before, values = now, target.look.log_likelihood(target.stories, now.cloud.u, at_last(now.cloud, target))
+    before, values = now, newest_of(now.cloud, target)
+    if not now.found and len(target.look.echoes.places) > 0:
+        now, values = with_scouts(now, values, target, round(SHARE * n), rng)
+    scouted = now is not before  # then it is drawn anew, or what the scouts hold would be lost
     done, log_evidence, least, resampled = 0.0, 0.0, np.inf, False
     for stage in range(STAGES):
         rest = 1.0 - done
@@ -106,25 +79,33 @@ def temper(now: Weighted, target: Target, n: int, rng: np.random.Generator) -> T
         now = now._replace(log_weights=log_weights - total)
         log_evidence, done, size = log_evidence + total, done + step, ess(log_weights)
         least = min(least, size)
-        if step < rest or size < ENOUGH * len(values):
+        if scouted or step < rest or size < ENOUGH * len(values):
             now, values = renew(now, values, target, done, n, rng)
-            resampled = True
+            scouted, resampled = False, True
         if step == rest:
             break
-    return Tempered(now._replace(past=np.column_stack([now.past, values])), log_evidence, least, resampled, Status.OK)
+    now = now._replace(past=np.column_stack([now.past, values]))
+    return Tempered(now, log_evidence, least, resampled, Status.OK)
 
 
-def at_last(cloud: Cloud, target: Target) -> Told:
-    """Where the stories are after the steps that came before the newest look."""
-    return Told(*([part] * (target.look.steps + 1) for part in (cloud.place, cloud.velocity, cloud.gust)))
+def moved_along(now: Weighted, before: FogLook) -> Weighted:
+    """The cloud whose fog goes where what the beams say of it went: from their moments before to N(0, 1).
+
+    Left where they are few stories would be likely where it is now.
+    """
+    v = before.fog.mean + before.fog.deviation * now.cloud.u[:, -1]
+    u = now.cloud.u.copy()
+    u[:, -1] = (v - before.moments.mean) / before.moments.deviation
+    log_weights = now.log_weights + 0.5 * (now.cloud.u[:, -1] ** 2 - u[:, -1] ** 2)
+    return now._replace(cloud=now.cloud._replace(u=u), log_weights=log_weights)
 
 
 def refresh(now: Weighted, target: Target, which: list[int]) -> tuple[Weighted, float]:
-    """The cloud where some of the past looks have changed, and what that adds to its ln evidence.
+    """The cloud where the past looks of these indices have changed, and what that adds to its ln evidence.
 
-    A story that had no weight gets none.
+    Of a FogLook, the first of an oracle's looks, no story need be told. A story that had no weight gets none.
     """
-    told = target.stories.tell(now.cloud, target.steps) if max(which) > 0 else at_last(now.cloud, target)
+    told = target.stories.tell(now.cloud, target.steps) if max(which) > 0 else target.stories.last(now.cloud, 0)
     past, weighed = now.past.copy(), np.isfinite(now.log_weights)
     for k in which:
         past[:, k] = target.past[k].log_likelihood(target.stories, now.cloud.u, told)
@@ -177,10 +158,9 @@ def advance(
     with np.errstate(invalid="ignore"):
         accept = np.log(rng.random(n)) < ratio + exponent * (newest - now.newest)
     k = np.flatnonzero(accept)
-    some = Told(*([part[k] for part in parts] for parts in told))
+    some = told.take(k)
     past = now.past.copy()
-    for j, look in enumerate(target.past):
-        past[k, j] = look.log_likelihood(target.stories, other.u[k], some)
+    past[k] = past_of(other.u[k], some, target)
     accept[k] = np.log(rng.random(len(k))) < (past[k] - now.past[k]).sum(axis=1)
     other = other._replace(place=told.places[-1], velocity=told.velocities[-1], gust=told.gusts[-1])
     past, newest = np.where(accept[:, None], past, now.past), np.where(accept, newest, now.newest)
@@ -203,11 +183,11 @@ def propose(
 
 
 def along_differences(points: Array, members: Array, rng: np.random.Generator) -> Array:
-    """Points (n, d) moved along the difference of two members, in all or some coordinates (ter Braak 2006)."""
+    """Points (n, d) moved along the difference of two members, most often in all coordinates (ter Braak 2006)."""
     n, d = points.shape
     a, b = rng.integers(len(members), size=(2, n))
-    stride = np.where(rng.random((n, 1)) < 0.1, 1.0, 2.38 / np.sqrt(2.0 * d) * rng.uniform(0.05, 1.0, (n, 1)))
-    some = rng.random((n, d)) < np.where(rng.random((n, 1)) < 0.5, 0.3, 1.0)
+    stride = np.where(rng.random((n, 1)) < 0.1, 1.0, 2.38 / np.sqrt(2.0 * d) * rng.uniform(0.1, 2.0, (n, 1)))
+    some = rng.random((n, d)) < np.where(rng.random((n, 1)) < 0.25, 0.3, 1.0)
     return points + stride * some * (members[a] - members[b])
 
 
@@ -226,19 +206,6 @@ def other_noise(cloud: Cloud, may: NDArray[np.bool_], rng: np.random.Generator) 
     flags = np.where(anew, rng.standard_normal(anew.shape), np.column_stack([start[:, 2], noise[:, :, GUST]]))
     start[:, 2], noise[:, :, GUST] = flags[:, 0], flags[:, 1:]
     return start, noise
-
-
-def about(echoes: Echoes, n: int, rng: np.random.Generator) -> Array:
-    """Draw n places (n, 2) about echoes, the odd ones most often."""
-    chosen = rng.choice(len(echoes.places), n, p=np.exp(echoes.oddness - log_sum_exp(echoes.oddness)))
-    return np.asarray(echoes.places[chosen] + rng.choice(REACH, (n, 1)) * rng.standard_normal((n, 2)))
-
-
-def log_about(echoes: Echoes, place: Array) -> Array:
-    """ln of the density (n,) by which a jump goes to a place (n, 2), up to a constant."""
-    square = ((place[:, None] - echoes.places) ** 2).sum(axis=2)
-    parts = [echoes.oddness - 0.5 * square / r**2 - 2.0 * np.log(r) for r in REACH]
-    return np.asarray(logsumexp(np.concatenate(parts, axis=1), axis=1))
 
 
 def autoregress(x: Array, b: Array, rng: np.random.Generator) -> Array:

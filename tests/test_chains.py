@@ -13,9 +13,10 @@ from filters.looks import NO_ECHOES
 from filters.models.model import Model
 from filters.models.object_echo import Echoes
 from filters.spec import BARRIER, Array, EgoMotion, Gaussian, Pose
-from filters.stories import Stories, Told
+from filters.stories import Stories, Told, step_of
 from filters.streams import stream
-from filters.waste_free import Target, start, temper
+from filters.target import Target
+from filters.waste_free import start, temper
 
 PLACE = Gaussian(np.array([20.0, -0.5]), np.array([[2.0, 0.3], [0.3, 0.5]]))
 STORIES = Stories(Model(), BARRIER, PLACE)
@@ -23,7 +24,7 @@ H = np.array([[1.0, 0.4]])
 WEAK, SHARP = 4.0, 1e-3  # measurement variances
 Z = {WEAK: 21.0, SHARP: 21.5}
 DRIFT = np.diag([0.3, 0.2, 0.0]) ** 2  # odometry's error per step, no yaw: linear in the place
-STEP = EgoMotion(np.array([0.8, 0.0, 0.0]), DRIFT, Pose(0.0, 0.0, 0.9, 0.5)), 0.1
+STEP = step_of(EgoMotion(np.array([0.8, 0.0, 0.0]), DRIFT, Pose(0.0, 0.0, 0.9, 0.5)), 0.1)
 COURSE = (21.0, 20.6, 21.3, 20.9)  # what is measured, a step apart
 
 
@@ -45,7 +46,7 @@ def kalman(zs, R):
     """FilterPy's posterior of the last place and ln p of all measurements, a step between each."""
     kf, evidence = KalmanFilter(2, 1), 0.0
     kf.x, kf.P, kf.H, kf.R = PLACE.mean.copy(), PLACE.covariance.copy(), H, np.array([[R]])
-    c, s = np.cos(STEP[0].pose.yaw), np.sin(STEP[0].pose.yaw)
+    c, s = np.cos(STEP.motion.pose.yaw), np.sin(STEP.motion.pose.yaw)
     turn = np.array([[c, -s], [s, c]])
     kf.F, kf.Q = np.eye(2), turn @ DRIFT[:2, :2] @ turn.T
     for k, z in enumerate(zs):
@@ -101,7 +102,7 @@ def test_a_weak_measurement_is_one_step_of_weighing():
     look = PlaceLook(0, Z[WEAK], WEAK)
     done = temper(cloud, Target(STORIES, (), (), look, 12), 480, stream(2, "weak"))
     assert not done.resampled
-    values = cloud.log_weights + look.log_likelihood(STORIES, cloud.cloud.u, Told([cloud.cloud.place], [], []))
+    values = cloud.log_weights + look.log_likelihood(STORIES, cloud.cloud.u, STORIES.tell(cloud.cloud, ()))
     np.testing.assert_array_equal(done.cloud.cloud.place, cloud.cloud.place)
     assert done.log_evidence == pytest.approx(np.logaddexp.reduce(values))
     np.testing.assert_allclose(done.cloud.log_weights, values - np.logaddexp.reduce(values))
@@ -110,4 +111,5 @@ def test_a_weak_measurement_is_one_step_of_weighing():
 def test_a_sharp_measurement_takes_several_steps_and_moves():
     _, _, done = particles((Z[SHARP],), SHARP, 480, 1)
     assert done.resampled
-    assert len(np.unique(done.cloud.cloud.place[:, 0])) > 150, "found copies that never moved apart"
+    places = np.unique(done.cloud.cloud.place[:, 0])
+    assert len(places) > 100, "found copies that never moved apart"  # of 40 chains' beginnings

@@ -263,7 +263,7 @@ def test_the_chance_to_be_heard_against_draws():
 def test_as_many_echoes_as_are_expected(klass, x, things, visibility):
     """Within a half: rings are few, and one that crosses the middle of a ball meets more of it than its share."""
     seen = [
-        percepts_of(sweep(things, visibility, s), (10.0, 0.0), visibility=visibility)[0].features for s in range(12)
+        percepts_of(sweep(things, visibility, s), (10.0, 0.0), visibility=visibility)[0].features for s in range(40)
     ]
     found = np.mean([np.expm1(f.log_count) for f in seen])
     told = expected_echoes(MODEL, klass, 0.9, np.array([9.8]), x[4], x[[5]], x[[6]], np.log(visibility))[0]

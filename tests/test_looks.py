@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.interpolate import CubicSpline
 
 from filters.looks import NO_ECHOES, FogLook, LidarLook, RadarLook
 from filters.models import radar
@@ -14,20 +15,21 @@ from filters.models.optics import echo_table
 from filters.models.radar import Radar, sources_of
 from filters.models.visibility import Visibility, update_visibility, visibility_prior
 from filters.spec import BAG, BARRIER, EgoMotion, Gaussian, Pose, RadarScan
-from filters.stories import Cloud, Stories, Told
+from filters.stories import Cloud, Stories, Told, step_of
 from filters.streams import stream
-from tests.encounters import LIDAR, ball, sweep
+from tests.encounters import LIDAR, NOTHING_THERE, ball, sweep
 
 ORIGIN = Gaussian(np.array([12.0, -0.3]), np.diag([0.25, 0.09]))
 MODEL = Model(optics=LIDAR.optics, radar=Radar(on=True), motion=BagMotion(gust_speed=2.0, gust_rate=3.0, calm_rate=1.0))
 CLASSES = pytest.mark.parametrize("klass", [BAG, BARRIER], ids=["bag", "barrier"])
+UNTOLD = Told(np.zeros((1, 0, 2)), np.zeros((1, 0, 2)), np.zeros((1, 0)), NOTHING_THERE)
 EVERY_STEP = pytest.mark.parametrize("steps", [0, 2, 3])
 
 
 def told_of(klass: int, n: int = 40) -> tuple[Stories, Cloud, Told]:
     """Stories of three steps in which bags are blown far."""
     stories, rng = Stories(MODEL, klass, ORIGIN), stream(1, "told")
-    step = EgoMotion(np.zeros(3), np.diag([0.2, 0.2, 0.01]) ** 2, Pose(0.0, 0.0, 0.9, 0.0)), 0.2
+    step = step_of(EgoMotion(np.zeros(3), np.diag([0.2, 0.2, 0.01]) ** 2, Pose(0.0, 0.0, 0.9, 0.0)), 0.2)
     cloud = stories.draw(n, rng)
     for _ in range(3):
         cloud = stories.go_on(cloud, step, rng)
@@ -106,11 +108,11 @@ def test_a_fogs_look_makes_of_the_gaussian_the_density():
     """N(v; fog) exp(look) is p(v, scans), here of two modes, up to a constant; at nodes and between them."""
     fog, nodes = Visibility(3.1, 0.2), np.linspace(2.3, 3.9, 41)
     density = np.exp(-0.5 * ((nodes - 3.0) / 0.15) ** 2) + 0.5 * np.exp(-0.5 * ((nodes - 3.4) / 0.1) ** 2)
-    look, stories = FogLook(fog, fog, nodes, np.log(density)), Stories(MODEL, BARRIER, ORIGIN)
+    look, stories = FogLook(fog, fog, CubicSpline(nodes, np.log(density))), Stories(MODEL, BARRIER, ORIGIN)
     v = np.linspace(2.31, 3.89, 500)
     u = np.tile((v - fog.mean)[:, None] / fog.deviation, (1, 8))
     u[:, :-1] = 7.0  # only the last is read
-    values = look.log_likelihood(stories, u, Told([], [], []))
+    values = look.log_likelihood(stories, u, UNTOLD)
     exact = np.exp(-0.5 * ((v - 3.0) / 0.15) ** 2) + 0.5 * np.exp(-0.5 * ((v - 3.4) / 0.1) ** 2)
     constant = values - 0.5 * u[:, -1] ** 2 - np.log(exact)
     np.testing.assert_allclose(constant, constant[0], atol=2e-3)
@@ -119,16 +121,16 @@ def test_a_fogs_look_makes_of_the_gaussian_the_density():
 @pytest.mark.parametrize("off", [-1e6, -0.81, -0.7999, 0.0, 0.7999, 0.81, 1e6])
 def test_beyond_its_nodes_there_is_no_fog(off):
     fog, nodes = Visibility(3.1, 0.2), np.linspace(2.3, 3.9, 41)
-    look = FogLook(fog, fog, nodes, -0.5 * ((nodes - 3.0) / 0.15) ** 2)
+    look = FogLook(fog, fog, CubicSpline(nodes, -0.5 * ((nodes - 3.0) / 0.15) ** 2))
     u = np.full((1, 8), off / fog.deviation)
-    value = look.log_likelihood(Stories(MODEL, BAG, ORIGIN), u, Told([], [], []))[0]
+    value = look.log_likelihood(Stories(MODEL, BAG, ORIGIN), u, UNTOLD)[0]
     assert np.isneginf(value) == (abs(off) > 0.8)
     assert np.isfinite(value) == (abs(off) < 0.8)
 
 
 def test_a_fogs_look_that_is_gaussian_says_nothing():
     fog, nodes = Visibility(3.1, 0.2), np.linspace(2.3, 3.9, 41)
-    look = FogLook(fog, fog, nodes, -0.5 * ((nodes - fog.mean) / fog.deviation) ** 2)
+    look = FogLook(fog, fog, CubicSpline(nodes, -0.5 * ((nodes - fog.mean) / fog.deviation) ** 2))
     u = stream(2, "fog").standard_normal((200, 8)).clip(-3.9, 3.9)
-    values = look.log_likelihood(replace(Stories(MODEL, BAG, ORIGIN), klass=BARRIER), u, Told([], [], []))
+    values = look.log_likelihood(replace(Stories(MODEL, BAG, ORIGIN), klass=BARRIER), u, UNTOLD)
     np.testing.assert_allclose(values, 0.0, atol=1e-9)

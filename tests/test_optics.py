@@ -6,7 +6,7 @@ from scipy.optimize import brentq
 
 from filters.models.fog import fog_at, fog_power
 from filters.models.lidar_echo import hard_power, log_density, stop_at
-from filters.models.optics import POWER_LIMIT, Optics, echo_table, extinction, waveform
+from filters.models.optics import POWER_LIMIT, Optics, echo_table, extinction, peak, waveform
 from tests import reference
 
 WIDE = Optics(pulse=20e-9, overlap=(0.9, 1.0))  # of the golden numbers
@@ -33,6 +33,36 @@ def test_truncated_peak_is_the_golden_one(stop, peak, value):
     before = received[ranges < stop]
     assert before.max() == pytest.approx(value, rel=1e-3)
     assert ranges[before.argmax()] == pytest.approx(peak, abs=1e-9)
+
+
+@pytest.mark.parametrize("top", [-0.3, 0.0, 0.2, 0.5, 3.27, 3.4999, 3.5001, 4.0, 8.7, 9.0, 9.3])
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 50.0])
+def test_a_parabola_has_its_peak_where_it_is(top, scale):
+    """Sampled beside its top, at its ends and, by less than a step, beyond them."""
+    ranges = 2.0 + 0.25 * np.arange(10.0)
+    assert peak(ranges, scale * (7.0 - (np.arange(10.0) - top) ** 2)) == pytest.approx(2.0 + 0.25 * top, abs=1e-6)
+
+
+@pytest.mark.parametrize("received", [[1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 2.0, 3.0], [4.0, 1.0, 0.5, 0.3]])
+def test_what_has_no_top_peaks_at_a_sample(received):
+    ranges = np.array([1.0, 1.5, 2.0, 2.5])
+    assert abs(peak(ranges, np.array(received)) - ranges[int(np.argmax(received))]) <= 0.5
+    assert peak(ranges, np.array(received)) in ranges
+
+
+@pytest.mark.parametrize("optics", [Optics(), WIDE], ids=["house", "wide"])
+@pytest.mark.parametrize("alpha", [2e-4, 0.01, 0.06, 0.2, 0.5, 1.3, 4.0])
+def test_the_peak_is_that_of_a_finer_waveform(optics, alpha):
+    """To a tenth of a millimetre, from samples that are a centimetre apart."""
+    coarse, fine = (peak(*waveform(optics, alpha, 15.0, step)) for step in (0.01, 0.001))
+    assert coarse == pytest.approx(fine, abs=1e-4)
+
+
+def test_fog_echoes_come_nearer_with_every_step_of_the_table():
+    """Their median has no stairs: from a step to the next the slope changes little."""
+    slope = np.diff(np.exp(echo_table(Optics()).log_median))
+    assert (slope < 0.0).all()
+    assert np.abs(np.diff(np.log(-slope))).max() < 0.1
 
 
 def test_no_fog_echo_before_the_overlap_begins():

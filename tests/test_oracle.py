@@ -7,7 +7,7 @@ import pytest
 
 from filters.models.model import Model
 from filters.models.motion import BagMotion
-from filters.oracle import Oracle, disagreement
+from filters.oracle import Oracle, differ, disagreement
 from filters.spec import BAG, BARRIER, EgoMotion, Gaussian, Measurement, Pose, Prior, Scan, Status
 from filters.standing import background_at, posterior, standing, whole
 from filters.streams import stream
@@ -73,6 +73,21 @@ def test_its_fog_is_what_all_beams_say():
     told = [(np.exp(c.log_weights), c.cloud.u[:, -1]) for run in state.runs for c in run]
     found = [w[state.fog.fog.mean + state.fog.fog.deviation * u < 2.3].sum() for w, u in told]
     assert np.mean(found) == pytest.approx(low, abs=0.05)
+
+
+def test_its_scale_for_the_fog_moves_with_what_scans_say():
+    """Where they say something else than it, by its width: then what they said before comes along with the look."""
+    oracle, moves = Oracle(MODEL, 20), []
+    state = oracle.init(PRIOR, stream(4, "scale"))
+    for scan in scans_of(NOTHING_THERE, 12.0, (0.0, 1.0, 2.0, 3.0)):
+        now, look, before = oracle.tabulate(state, scan)
+        moves.append(differ(now.fog.moments, state.fog.fog))
+        assert before is (state.fog if moves[-1] else None)
+        assert now.fog.fog == (now.fog.moments if moves[-1] else state.fog.fog)
+        assert {k.fog for k in (*now.looks, look)} == {now.fog.fog}
+        state = now._replace(looks=(*now.looks, look))
+    assert moves[0]
+    assert not moves[-1]
 
 
 def test_its_epistemic_part_is_the_information_between_label_and_run():

@@ -34,15 +34,18 @@ from filters.models.fog import (
     fog_at,
     fog_law,
     fog_power,
+    log_fog_density,
     log_fog_mass,
     log_range_fog,
     optical_depth,
     sample_fog_range,
 )
-from filters.models.normal import LOG_SQRT_2PI, decay, log_add, log_cdf
+from filters.models.normal import LOG_SQRT_2PI, cdf, decay, log_add, log_cdf
 from filters.models.optics import MODES, POWER_CEILING, POWER_LIMIT, EchoTable
 
 REACH = 12.0  # standard deviations of power beyond which a candidate cannot have made an echo
+FAINT = 0.5 * REACH**2  # nats, the same
+SQRT_2PI = sqrt(2.0 * pi)
 NOTHING, NOISE, FOG, LOST, GROUND, STRUCTURE, THING = range(7)  # what an echo truly is; THING + k is object k
 STRONGEST, LAST, DUAL = (MODES.index(m) for m in ("strongest", "last", "dual"))
 
@@ -103,34 +106,48 @@ def log_missed(limit: float, power: float, spread: float) -> float:
 
 
 @jit
+def missed(limit: float, power: float, spread: float) -> float:
+    """F(limit) of a candidate, above 0; 1 where it is not there (negative power)."""
+    return max(cdf((limit - power) / spread), 1e-150) if power >= 0.0 else 1.0
+
+
+@jit
 def log_nothing(table: EchoTable, fog: AnyFog, soft: float, stop: Stop) -> float:
     """ln Π_j F_j(threshold): no candidate was heard."""
     of_fog = fog.log_missed if soft == fog.power else log_missed(table.threshold, soft, 1.0)
     return table.log_quiet + of_fog + log_missed(table.threshold, stop.power, stop.spread)
 
 
-@jit
+@inlined
 def log_density_strongest(table: EchoTable, fog: AnyFog, r: float, p: float, stop: Stop) -> float:
     """ln L of the strongest echo (r, p), or of none (p = 0), of a beam with this stop.
 
-    Terms below e^-72 of their peak are left out: this is the innermost loop of the particle filter.
+    Terms below e^-72 of their peak or of the largest are left out: this is the innermost loop of the particle filter.
     """
     soft = fog_power(table, fog, stop.range)
     if p <= 0.0:
         return log_nothing(table, fog, soft, stop)
-    total = -inf
-    miss_noise = log_cdf(p)
-    miss_fog = log_missed(p, soft, 1.0)
+    below_noise, below_fog, below_stop = cdf(p), missed(p, soft, 1.0), missed(p, stop.power, stop.spread)
+    of_noise, of_fog, of_stop, deviation = -inf, -inf, -inf, 1.0
+    if p < REACH and table.range_min <= r <= table.range_max:
+        of_noise = -0.5 * p * p
+    if abs(p - soft) < REACH and table.near <= r < stop.range:
+        of_fog = log_fog_density(table, fog, r) - 0.5 * (p - soft) ** 2
     if stop.power >= 0.0:
-        total = log_surface(table, r, p, stop) + miss_noise + miss_fog
-    if p < REACH:
-        miss_stop = log_missed(p, stop.power, stop.spread)
-        total = log_add(total, log_range_noise(table, r) - 0.5 * p * p + miss_fog + miss_stop)
-    if soft >= 0.0 and abs(p - soft) < REACH:
-        g = log_range_fog(table, fog, r, stop.range, log_fog_mass(table, fog, stop.range))
-        miss_stop = log_missed(p, stop.power, stop.spread)
-        total = log_add(total, g - 0.5 * (p - soft) ** 2 + miss_noise + miss_stop)
-    return total - LOG_SQRT_2PI
+        deviation = range_deviation(table, p, stop.roughness)
+        z, y = (r - stop.range) / deviation, (p - stop.power) / stop.spread
+        of_stop = -0.5 * (z * z + y * y)
+    top = max(of_noise, of_fog, of_stop)
+    if top == -inf:
+        return top
+    total = 0.0  # in units of e^top / sqrt(2 pi): logs are dear
+    if of_noise > top - FAINT:
+        total += exp(of_noise - top) / (table.range_max - table.range_min) * below_fog * below_stop
+    if of_fog > top - FAINT:
+        total += exp(of_fog - top) / max(fog_law(table, fog, stop.range), 1e-300) * below_noise * below_stop
+    if of_stop > top - FAINT:
+        total += exp(of_stop - top) / (deviation * stop.spread * SQRT_2PI) * below_noise * below_fog
+    return top + log(total) - LOG_SQRT_2PI
 
 
 @jit
@@ -261,17 +278,28 @@ def log_glitch(table: EchoTable, ranges: np.ndarray, powers: np.ndarray) -> floa
                 return -inf
             echoes += 1
             total += log(echoes) + table.log_uniform
-    return total if echoes == 0 or table.echoes == 1 else total - log(table.echoes)
+    return total if echoes == 0 else total - log(table.echoes)
+
+
+@inlined
+def log_density_one(table: EchoTable, fog: AnyFog, r: float, p: float, stop: Stop) -> float:
+    """ln L of what one beam reported (power 0: nothing) in a mode of one echo, given what stops it."""
+    if table.mode == STRONGEST:
+        value = log_density_strongest(table, fog, r, p, stop)
+    else:
+        value = log_density_last(table, fog, r, p, stop)
+    if p > 0.0 and (not table.range_min <= r <= table.glitch_max or p > POWER_CEILING):
+        return table.log_sound + value
+    glitch = table.log_glitch_nothing + (table.log_uniform if p > 0.0 else 0.0)
+    return log_add(table.log_sound + value, glitch)
 
 
 @jit
 def log_density(table: EchoTable, fog: AnyFog, ranges: np.ndarray, powers: np.ndarray, stop: Stop) -> float:
     """ln L of what one beam reported, in the table's mode, given what stops it."""
-    if table.mode == STRONGEST:
-        value = log_density_strongest(table, fog, ranges[0], powers[0], stop)
-    elif table.mode == LAST:
-        value = log_density_last(table, fog, ranges[0], powers[0], stop)
-    elif table.mode == DUAL:
+    if table.echoes == 1:
+        return log_density_one(table, fog, ranges[0], powers[0], stop)
+    if table.mode == DUAL:
         value = log_density_dual(table, fog, ranges, powers, stop)
     else:
         value = log_density_all(table, fog, ranges, powers, stop)
@@ -390,5 +418,8 @@ def log_density_background(
         fog = fog_at(table, alphas[g])
         for b in range(distance.size):
             stop = stop_at(table, fog, distance[b], cosine[b], reflectance[b], roughness, texture)
-            result[g, b] = log_density(table, fog, ranges[b], powers[b], stop)
+            if table.echoes == 1:  # to slice the arrays costs half as much as the density
+                result[g, b] = log_density_one(table, fog, ranges[b, 0], powers[b, 0], stop)
+            else:
+                result[g, b] = log_density(table, fog, ranges[b], powers[b], stop)
     return result

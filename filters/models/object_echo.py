@@ -10,7 +10,7 @@ import numpy as np
 from filters.jit import jit
 from filters.models.attitude import places, rotation, seen_from, turn_back
 from filters.models.incidence import meet, standing
-from filters.models.lidar_echo import fog_at, log_add, log_density, stop_at
+from filters.models.lidar_echo import fog_at, log_add, log_density, log_density_one, stop_at
 from filters.models.optics import POWER_CEILING, EchoTable
 from filters.models.shapes import ELLIPSOID, Solids
 from filters.models.visibility import Clutter
@@ -224,9 +224,12 @@ def object_log_ratios(
                 stop = stop_at(
                     table, fog, distance, cosine, solids.reflectance[i], solids.roughness[i], solids.texture[i]
                 )
-                met = log_fill + log_density(table, fog, window.range[r, k], window.power[r, k], stop)
+                if table.echoes == 1:  # to slice the arrays costs half as much as the density
+                    met = log_density_one(table, fog, window.range[r, k, 0], window.power[r, k, 0], stop)
+                else:
+                    met = log_density(table, fog, window.range[r, k], window.power[r, k], stop)
                 passed = (1.0 - share) * background[r, k, node] + share * background[r, k, node + 1]
-                total += log_add(met, log_gap + passed) - passed
+                total += log_add(log_fill + met, log_gap + passed) - passed
         result[i] = total
     return result
 

@@ -113,6 +113,14 @@ def waveform(optics: Optics, alpha: float, far: float, step: float = 0.01) -> tu
     return np.arange(1.0, cells.size + 1.0) * step, received * step * 2.0 / SPEED_OF_LIGHT
 
 
+def peak(ranges: Array, received: Array) -> float:
+    """Where a waveform is highest, by a parabola through the highest sample and its neighbours, m."""
+    k = min(max(int(received.argmax()), 1), len(received) - 2)
+    a, b, c = received[k - 1 : k + 2]
+    bent = a - 2.0 * b + c
+    return float(ranges[k] + (0.5 * (a - c) / bent * (ranges[1] - ranges[0]) if bent < 0.0 else 0.0))
+
+
 class EchoTable(NamedTuple):
     """`Optics` as numba takes them, the soft-target integral tabulated over ln alpha and stop range."""
 
@@ -140,7 +148,7 @@ class EchoTable(NamedTuple):
     log_median: Array  # (alphas,) ln of the fog echo's median range
 
 
-LOG_ALPHA = np.linspace(np.log(2e-4), np.log(4.0), 160)  # visibility 15 km to .75 m
+LOG_ALPHA = np.linspace(np.log(2e-4), np.log(4.0), 640)  # visibility 15 km to .75 m
 STOP_STEP = 0.05
 STRAY = 2.0  # m by which the echo of a surface at the limit may stray beyond it: glitches reach as far
 
@@ -160,7 +168,7 @@ def echo_table(optics: Optics) -> EchoTable:
             * np.maximum.accumulate(received)[round(STOP_STEP / step) - 1 :: round(STOP_STEP / step)]
         )
         # A receiver that reports peak - c tau/2 puts a wall at the wall; fog is reported the same way.
-        median.append(ranges[received.argmax()] - 0.5 * SPEED_OF_LIGHT * optics.pulse)
+        median.append(peak(ranges, received) - 0.5 * SPEED_OF_LIGHT * optics.pulse)
     range_min, range_max = optics.range_limits
     half_glitch = float(np.log(0.5 * optics.glitch)) if optics.glitch > 0.0 else -np.inf
     return EchoTable(
