@@ -68,6 +68,8 @@ def merged(now: Weighted, scouts: Cloud, past: Array, target: Target) -> Weighte
 def balanced(before: Array, odds: Array) -> Array:
     """ln of weights w / (1 + Z exp(odds)), Z being such that they add to one."""
     finite = odds[np.isfinite(odds)]
+    if len(finite) == 0:  # nothing of what there is can be
+        return before - log_sum_exp(before)
     low, high = -finite.max() - 50.0, -finite.min() + 50.0
     for _ in range(50):
         middle = 0.5 * (low + high)
@@ -88,6 +90,8 @@ def sent_out(target: Target, n: int, rng: np.random.Generator) -> Cloud:
 
 def past_of(u: Array, told: Told, target: Target) -> Array:
     """ln L of every past look (n, looks)."""
+    if len(u) == 0:
+        return np.zeros((0, len(target.past)))
     looks = [look.log_likelihood(target.stories, u, told) for look in target.past]
     return np.array(looks).reshape(len(looks), len(u)).T
 

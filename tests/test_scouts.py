@@ -287,3 +287,19 @@ def test_hardly_any_scout_is_no_failure(n):
     assert done.status == Status.OK
     assert np.isfinite(done.log_evidence)
     assert all(np.isfinite(part).all() for part in (*done.cloud.cloud, done.cloud.log_weights, done.cloud.past))
+
+
+def test_no_story_at_all_has_no_past():
+    """No look is asked: a radar's cannot answer for nobody."""
+
+    def refuse(_: Array) -> Array:
+        raise AssertionError
+
+    told = RIGID.tell(RIGID.draw(0, stream(16, "nobody")), ())
+    target = Target(RIGID, (), (AnyLook(0, refuse),) * 3, look_at(0, 12.0, -0.3, 1.0), 4)
+    assert past_of(np.zeros((0, 7)), told, target).shape == (0, 3)
+
+
+def test_where_nothing_can_be_the_weights_stay():
+    before = np.log([0.2, 0.6])
+    np.testing.assert_allclose(np.exp(balanced(before, np.full(2, np.inf))), [0.25, 0.75])
