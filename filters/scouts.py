@@ -1,9 +1,9 @@
 """Scouts: stories drawn about odd echoes, so that a cloud with none there learns what they would be worth.
 
 A cloud of so many stories may have none where a first echo is, and then all are alike to the look: nothing would tell
-that any is missing. So while a cloud searches, stories of the prior are sent out, half of them with their last place
-about the echoes. Where they find what the cloud does not have, both become one sample of the posterior π ∝ p Π_k L_k
-of the past looks. With q the density that scouts are drawn from and a the cloud's share of all,
+that any is missing. Or all may agree on the wrong place. So stories of the prior are sent out, half of them with their
+last place about the echoes. Where they find what the cloud does not have, both become one sample of the posterior
+π ∝ p Π_k L_k of the past looks. With q the density that scouts are drawn from and a the cloud's share of all,
 
     w(cloud) = W_i a π / (a π + (1 - a) q)        w(scout) = 1/n (1 - a) π / (a π + (1 - a) q)
 

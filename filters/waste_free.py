@@ -6,7 +6,7 @@ together are the new cloud. The chains' target is the posterior given ALL looks 
 
     p(story) L_last(story)^b Π_k L_k(story)
 
-While a cloud searches for its object, scouts (`scouts.py`) are weighed beside it at every look with odd echoes.
+At every look with odd echoes scouts (`scouts.py`) are weighed beside the cloud.
 A proposal is first judged by p(story) L_last^b alone; only one that passes is told through the other looks, and then
 accepted with min(1, Π_k L_k(new) / L_k(old)): together a Metropolis-Hastings step of that target.
 
@@ -65,7 +65,7 @@ def temper(now: Weighted, target: Target, n: int, rng: np.random.Generator) -> T
     ln p(z) = Σ ln Σ_i w_i exp(step · ln L_i). When one step does it this is the bootstrap filter's update.
     """
     before, values = now, newest_of(now.cloud, target)
-    if not now.found and len(target.look.echoes.places) > 0:
+    if len(target.look.echoes.places) > 0:
         now, values = with_scouts(now, values, target, round(SHARE * n), rng)
     scouted = now is not before  # then it is drawn anew, or what the scouts hold would be lost
     done, log_evidence, least, resampled = 0.0, 0.0, np.inf, False
