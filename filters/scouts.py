@@ -41,9 +41,8 @@ def with_scouts(
     heard, share = target.look.log_likelihood(target.stories, scouts.u, told), log_share(scouts, target)
     known = median(values, now.log_weights)
     news = np.flatnonzero(heard > known + BETTER)
-    before = past_of(scouts.u[news], told.take(news), target).sum(axis=1) - median(
-        now.past.sum(axis=1), now.log_weights
-    )
+    usual = median(now.past.sum(axis=1), now.log_weights)
+    before = past_of(scouts.u[news], told.take(news), target).sum(axis=1) - usual
     if log_sum_exp(heard[news] + before - share[news]) - log(n) < known + log(WORTH):
         return now, values
     return merged(now, scouts, past_of(scouts.u, told, target), target), np.concatenate([values, heard])

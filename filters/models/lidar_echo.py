@@ -106,8 +106,8 @@ def log_missed(limit: float, power: float, spread: float) -> float:
 
 
 @jit
-def missed(limit: float, power: float, spread: float) -> float:
-    """F(limit) of a candidate, above 0; 1 where it is not there (negative power)."""
+def below(limit: float, power: float, spread: float) -> float:
+    """F(limit) of a candidate, 1e-150 at least; 1 where it is not there (negative power)."""
     return max(cdf((limit - power) / spread), 1e-150) if power >= 0.0 else 1.0
 
 
@@ -127,7 +127,7 @@ def log_density_strongest(table: EchoTable, fog: AnyFog, r: float, p: float, sto
     soft = fog_power(table, fog, stop.range)
     if p <= 0.0:
         return log_nothing(table, fog, soft, stop)
-    below_noise, below_fog, below_stop = cdf(p), missed(p, soft, 1.0), missed(p, stop.power, stop.spread)
+    below_noise, below_fog, below_stop = cdf(p), below(p, soft, 1.0), below(p, stop.power, stop.spread)
     of_noise, of_fog, of_stop, deviation = -inf, -inf, -inf, 1.0
     if p < REACH and table.range_min <= r <= table.range_max:
         of_noise = -0.5 * p * p

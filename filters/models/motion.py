@@ -61,7 +61,10 @@ class BagMotion:
     def step(
         self, position: Array, velocity: Array, gust: Array, dt: float, rng: np.random.Generator
     ) -> tuple[Array, Array, Array]:
-        """Draw the next position (n, 2), velocity (n, 2) and gust flag (n,): the world and the filters use this one."""
+        """Draw the next position (n, 2), velocity (n, 2) and gust flag (n,).
+
+        The world uses this one; `filters.stories.follow` is the same by given normals (a test compares them).
+        """
         gust = self.gusts(gust, rng.random(len(position)), dt)
         position, velocity = self.moved(position, velocity, gust, rng.normal(size=(len(position), 2)), dt)
         return position, velocity, gust
