@@ -2,19 +2,21 @@
 
 A cloud of so many stories may have none where a first echo is, and then all are alike to the look: nothing would tell
 that any is missing. Or all may agree on the wrong place. So stories of the prior are sent out, half of them with their
-last place about the echoes. Where they find what the cloud does not have, both become one sample of the posterior
-π ∝ p Π_k L_k of the past looks. With q the density that scouts are drawn from and a the cloud's share of all,
+last place about the echoes. Where some find what the cloud does not have, more follow, and all become one sample of
+the posterior π ∝ p Π_k L_k of the past looks. With q the density that scouts are drawn from, m how many were sent, and
+e the cloud's effective size,
 
-    w(cloud) = W_i a π / (a π + (1 - a) q)        w(scout) = 1/n (1 - a) π / (a π + (1 - a) q)
+    w(cloud) = W_i e π / (e π + m q)        w(scout) = π / (e π + m q)
 
-the balance heuristic, and π's unknown constant is where all weights add to one, which is bridge sampling.
+the balance heuristic, and π's unknown constant is where all weights add to one, which is bridge sampling. Of those that
+follow only stories for which the newest look speaks are kept, told through the past, and counted in m.
 
 Sources: Veach & Guibas 1995 (SIGGRAPH 95:419), Meng & Wong 1996 (Stat. Sinica 6:831).
 """
 
 from __future__ import annotations
 
-from math import log, pi
+from math import ceil, log, pi
 
 import numpy as np
 
@@ -25,7 +27,7 @@ from filters.spec import Array
 from filters.stories import GUST, Cloud, Told, joined
 from filters.target import Target, Weighted
 
-SHARE = 0.5  # as many as this of a cloud are sent out
+PATROL, FORCE = 0.5, 6.0  # for each of n stories so many are sent out, and so many more once those bring news
 BETTER = 2.0  # nats by which a look speaks for a scout's story, beyond most of the cloud's, that is news ...
 WORTH = 0.02  # ... if such stories seem to have so much evidence, in units of those
 REACH = 0.25, 0.06  # m, deviations of a candidate's centre about an echo of it, each for half of those sent there
@@ -35,17 +37,23 @@ def with_scouts(
     now: Weighted, values: Array, target: Target, n: int, rng: np.random.Generator
 ) -> tuple[Weighted, Array]:
     """The cloud and, if they bring news, scouts beside it, and ln L of the newest look, given that of the cloud."""
-    scouts = sent_out(target, n, rng)
-    told = target.stories.tell(scouts, target.steps)
-    scouts = scouts._replace(place=told.places[-1], velocity=told.velocities[-1], gust=told.gusts[-1])
-    heard, share = target.look.log_likelihood(target.stories, scouts.u, told), log_share(scouts, target)
-    known = median(values, now.log_weights)
-    news = np.flatnonzero(heard > known + BETTER)
-    usual = median(now.past.sum(axis=1), now.log_weights)
-    before = past_of(scouts.u[news], told.take(news), target).sum(axis=1) - usual
-    if log_sum_exp(heard[news] + before - share[news]) - log(n) < known + log(WORTH):
+    patrol, force, limit = ceil(PATROL * n), ceil(FORCE * n), median(values, now.log_weights) + BETTER
+    scouts, heard = sent_out(target, patrol, rng)
+    if not news(now, scouts, heard, target, limit):
         return now, values
-    return merged(now, scouts, past_of(scouts.u, told, target), target), np.concatenate([values, heard])
+    others, also = sent_out(target, force, rng)
+    best = np.flatnonzero(also > limit)
+    scouts, heard = joined([scouts, others.take(best)]), np.concatenate([heard, also[best]])
+    every = np.concatenate([values, heard])
+    return merged(now, scouts, target, np.where(every > limit, patrol + force, patrol)), every
+
+
+def news(now: Weighted, scouts: Cloud, heard: Array, target: Target, limit: float) -> bool:
+    """Whether the scouts for which the look speaks seem to have `WORTH` of the evidence."""
+    best = np.flatnonzero(heard > limit)
+    there, usual = scouts.take(best), median(now.past.sum(axis=1), now.log_weights)
+    values = heard[best] + past_of(there, target).sum(axis=1) - usual - log_share(there, target)
+    return log_sum_exp(values) - log(len(heard)) > limit - BETTER + log(WORTH)
 
 
 def median(values: Array, log_weights: Array) -> float:
@@ -54,13 +62,12 @@ def median(values: Array, log_weights: Array) -> float:
     return float(values[order[np.searchsorted(np.cumsum(np.exp(log_weights[order])), 0.5)]])
 
 
-def merged(now: Weighted, scouts: Cloud, past: Array, target: Target) -> Weighted:
-    """Both as one sample."""
-    n = len(past)
-    a = 1.0 / (1.0 + n / ess(now.log_weights))
-    cloud, past = joined([now.cloud, scouts]), np.concatenate([now.past, past])
-    before = np.concatenate([now.log_weights, np.full(n, log((1.0 - a) / a / n))])
-    odds = log((1.0 - a) / a) + log_share(cloud, target) - past.sum(axis=1)
+def merged(now: Weighted, scouts: Cloud, target: Target, sent: Array) -> Weighted:
+    """Both as one sample; `sent` is how many scouts there are of such stories as each, the cloud's first."""
+    cloud, past = joined([now.cloud, scouts]), np.concatenate([now.past, past_of(scouts, target)])
+    effective = ess(now.log_weights)
+    before = np.concatenate([now.log_weights, np.full(len(scouts.u), -log(effective))])
+    odds = np.log(sent / effective) + log_share(cloud, target) - past.sum(axis=1)
     return Weighted(cloud, balanced(before, odds), past)
 
 
@@ -78,17 +85,24 @@ def balanced(before: Array, odds: Array) -> Array:
     return np.asarray(result - log_sum_exp(result))
 
 
-def sent_out(target: Target, n: int, rng: np.random.Generator) -> Cloud:
-    """n stories of the prior, of which half have their last place about an echo."""
+def sent_out(target: Target, n: int, rng: np.random.Generator) -> tuple[Cloud, Array]:
+    """n stories of the prior, of which half have their last place about an echo, and ln L (n,) of the newest look."""
     stories = target.stories
     cloud = stories.draw(n, rng)._replace(noise=rng.standard_normal((n, len(target.steps), GUST + 1)))
     there = about(target.look.echoes, n // 2, rng)
     cloud.u[: n // 2, :2] = np.linalg.solve(stories.root, (there - drift(cloud, target)[: n // 2]).T).T
-    return cloud
+    told = stories.tell(cloud, target.steps)
+    return cloud.ending(told), target.look.log_likelihood(stories, cloud.u, told)
 
 
-def past_of(u: Array, told: Told, target: Target) -> Array:
+def past_of(cloud: Cloud, target: Target) -> Array:
     """ln L of every past look (n, looks)."""
+    told = target.stories.tell(cloud, target.steps)
+    return past_as_told(cloud.u, told, target)
+
+
+def past_as_told(u: Array, told: Told, target: Target) -> Array:
+    """The same, of stories that were told."""
     if len(u) == 0:
         return np.zeros((0, len(target.past)))
     looks = [look.log_likelihood(target.stories, u, told) for look in target.past]

@@ -63,6 +63,10 @@ class Cloud(NamedTuple):
         """Some of the stories."""
         return Cloud(*(part[chosen] for part in self))
 
+    def ending(self, told: Told) -> Cloud:
+        """The stories at the end of what was told of them."""
+        return self._replace(place=told.places[-1], velocity=told.velocities[-1], gust=told.gusts[-1])
+
 
 class Told(NamedTuple):
     """Places, velocities (steps + 1, n, 2) and gust flags (steps + 1, n) at the start and after every step; shapes."""

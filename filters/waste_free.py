@@ -24,13 +24,14 @@ from numpy.typing import NDArray
 from filters.belief import log_sum_exp
 from filters.looks import FogLook
 from filters.resampling import ess, systematic
-from filters.scouts import SHARE, about, log_about, past_of, with_scouts
+from filters.scouts import about, log_about, past_as_told, with_scouts
 from filters.spec import Array, Status
 from filters.stories import GUST, Cloud, Stories, choose, joined
 from filters.target import Target, Weighted, newest_of
 
 ENOUGH = 0.3  # effective share below which a cloud is resampled
 FEWEST = 0.3  # effective share that one tempering step leaves
+MANIFOLD = 2  # times as many stories as long as a look is brought in for which scouts found what the cloud had not
 STAGES = 40  # tempering steps at most; the last takes what is left, however few stories survive it
 JUMPS = 0.25, 0.02  # share of proposals that jump to an echo, while a cloud searches and once it has found
 GUSTS, NOISES = 0.2, 0.4  # share of the others that draw gusts anew, that move the rest of the noise
@@ -66,8 +67,9 @@ def temper(now: Weighted, target: Target, n: int, rng: np.random.Generator) -> T
     """
     before, values = now, newest_of(now.cloud, target)
     if len(target.look.echoes.places) > 0:
-        now, values = with_scouts(now, values, target, round(SHARE * n), rng)
+        now, values = with_scouts(now, values, target, n, rng)
     scouted = now is not before  # then it is drawn anew, or what the scouts hold would be lost
+    n *= MANIFOLD if scouted else 1
     done, log_evidence, least, resampled = 0.0, 0.0, np.inf, False
     for stage in range(STAGES):
         rest = 1.0 - done
@@ -160,9 +162,9 @@ def advance(
     k = np.flatnonzero(accept)
     some = told.take(k)
     past = now.past.copy()
-    past[k] = past_of(other.u[k], some, target)
+    past[k] = past_as_told(other.u[k], some, target)
     accept[k] = np.log(rng.random(len(k))) < (past[k] - now.past[k]).sum(axis=1)
-    other = other._replace(place=told.places[-1], velocity=told.velocities[-1], gust=told.gusts[-1])
+    other = other.ending(told)
     past, newest = np.where(accept[:, None], past, now.past), np.where(accept, newest, now.newest)
     return States(choose(accept, other, now.cloud), past, newest)
 

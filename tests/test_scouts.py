@@ -8,17 +8,28 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from filters import waste_free
+from filters import scouts, waste_free
 from filters.belief import log_sum_exp
 from filters.looks import NO_ECHOES
 from filters.models.object_echo import Echoes
 from filters.resampling import ess
-from filters.scouts import BETTER, REACH, SHARE, balanced, log_share, merged, past_of, sent_out, with_scouts
+from filters.scouts import (
+    BETTER,
+    FORCE,
+    PATROL,
+    REACH,
+    balanced,
+    log_share,
+    merged,
+    past_as_told,
+    sent_out,
+    with_scouts,
+)
 from filters.spec import Status
-from filters.stories import Cloud, Step, Stories, Told
+from filters.stories import Cloud, Step, Stories, Told, joined
 from filters.streams import stream
 from filters.target import Target, Weighted, newest_of
-from filters.waste_free import ENOUGH, start, temper
+from filters.waste_free import ENOUGH, MANIFOLD, start, temper
 from tests.exact_stories import (
     ORIGIN,
     RIGID,
@@ -80,14 +91,6 @@ def values_of(look: OddLook | PlaceLook, cloud: Cloud, steps: tuple[Step, ...]) 
     return look.log_likelihood(RIGID, cloud.u, RIGID.tell(cloud, steps))
 
 
-def sent(target: Target, n: int, rng: np.random.Generator) -> tuple[Cloud, Array]:
-    """Scouts that were told, and ln L of the past looks."""
-    scouts = sent_out(target, n, rng)
-    told = RIGID.tell(scouts, target.steps)
-    scouts = scouts._replace(place=told.places[-1], velocity=told.velocities[-1], gust=told.gusts[-1])
-    return scouts, past_of(scouts.u, told, target)
-
-
 # What they are worth
 
 
@@ -137,7 +140,7 @@ def test_cloud_and_scouts_are_one_sample_of_the_posterior():
     for seed in range(60):
         rng = stream(seed, "one sample")
         now = searching((HINT,), 600, rng, 2)
-        both = merged(now, *sent(target, 200, rng), target)
+        both = merged(now, sent_out(target, 200, rng)[0], target, np.full(800, 200))
         off, weights = packed(both.cloud) - exact.mean, np.exp(both.log_weights)
         found.append(np.vstack([weights @ off, (weights[:, None] * off).T @ off - exact.covariance]))
         share.append(weights[600:].sum())
@@ -154,7 +157,7 @@ def test_a_scout_that_the_past_forbids_has_no_weight():
     half = AnyLook(0, lambda p: np.where(p[:, 0] < 12.0, 0.0, -np.inf))
     target, rng = Target(RIGID, (), (half,), odd_look(0, 1.0), 12), stream(1, "forbidden")
     now = temper(start(RIGID, 300, rng), Target(RIGID, (), (), half, 12), 300, rng).cloud
-    both = merged(now, *sent(target, 300, rng), target)
+    both = merged(now, sent_out(target, 300, rng)[0], target, np.full(600, 300))
     beyond = both.cloud.place[:, 0] > 12.0
     assert beyond[300:].any()
     assert (np.isneginf(both.log_weights) == beyond).all()
@@ -180,7 +183,7 @@ def test_weights_are_balanced():
 def test_scouts_are_drawn_from_the_density_they_are_weighed_by():
     """As a mixture, by hand: half of the prior, and half about the echoes by their oddness, each deviation alike."""
     target = Target(RIGID, STEPS, (), odd_look(2, 1.0), 12)
-    scouts, _ = sent(target, 400, stream(3, "density"))
+    scouts, _ = sent_out(target, 400, stream(3, "density"))
     shares = np.exp(ECHOES.oddness) / np.exp(ECHOES.oddness).sum()
     about = np.zeros(400)
     for place, share in zip(ECHOES.places, shares, strict=True):
@@ -193,7 +196,7 @@ def test_scouts_are_drawn_from_the_density_they_are_weighed_by():
 def test_their_density_adds_to_one():
     """By quadrature over all starts, given the noise of a story that a frame that turns carries along."""
     target = Target(RIGID, TURNING, (), odd_look(2, 1.0)._replace(steps=3), 12)
-    story, _ = sent(target, 1, stream(4, "quadrature"))
+    story, _ = sent_out(target, 1, stream(4, "quadrature"))
     grid = np.arange(-9.0, 9.0, 0.04)
     u = np.tile(story.u, (len(grid) ** 2, 1))
     u[:, :2] = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
@@ -206,8 +209,8 @@ def test_their_density_adds_to_one():
 def test_scouts_by_their_share_are_the_prior(steps):
     """Every normal's mean and covariance, and the share's own mean both ways."""
     target, n = Target(RIGID, steps, (), odd_look(2, 1.0)._replace(steps=len(steps)), 12), 40_000
-    scouts, past = sent(target, n, stream(5, "prior"))
-    assert past.shape == (n, 0)
+    scouts, heard = sent_out(target, n, stream(5, "prior"))
+    np.testing.assert_allclose(heard, values_of(target.look, scouts, steps), atol=1e-9)
     weights = np.exp(-log_share(scouts, target))
     points, error = packed(scouts), np.sqrt(2.0 / n)
     assert weights.mean() == pytest.approx(1.0, abs=4.0 * weights.std() / np.sqrt(n))
@@ -229,9 +232,9 @@ def test_scouts_stay_if_what_they_bring_is_news(gain, news):
     target = Target(RIGID, (), (), look, 12)
     values = newest_of(now.cloud, target)
     assert values.max() < BETTER
-    both, heard = with_scouts(now, values, target, 1000, stream(9, "news"))
+    both, heard = with_scouts(now, values, target, 2000, stream(9, "news"))
     assert (both is now) == (heard is values) == (not news)
-    assert len(both.log_weights) == len(heard) == (3000 if news else 2000)
+    assert len(both.log_weights) == len(heard)
     np.testing.assert_allclose(heard, values_of(look, both.cloud, ()), atol=1e-9)
     assert log_sum_exp(both.log_weights + heard) == pytest.approx(np.log1p(gain), abs=0.05)
 
@@ -242,11 +245,10 @@ def test_a_cloud_with_scouts_is_drawn_anew_however_little_they_bring():
     target = Target(RIGID, (), (), look, 10)
     values = newest_of(now.cloud, target)
     done = temper(now, target, 1000, stream(11, "anew"))
-    both, heard = with_scouts(now, values, target, round(SHARE * 1000), stream(11, "anew"))
-    assert len(heard) == 1500
-    assert ess(both.log_weights + heard) > ENOUGH * 1500
+    both, heard = with_scouts(now, values, target, 1000, stream(11, "anew"))
+    assert ess(both.log_weights + heard) > ENOUGH * len(heard)
     assert done.resampled
-    np.testing.assert_allclose(done.cloud.log_weights, -np.log(1000.0))
+    np.testing.assert_allclose(done.cloud.log_weights, -np.log(MANIFOLD * 1000.0))
     assert done.log_evidence == pytest.approx(log_sum_exp(both.log_weights + heard), abs=1e-12)
     assert done.log_evidence == pytest.approx(np.log(1.05), abs=0.015)
     assert log_sum_exp(now.log_weights + values) < 0.005
@@ -273,7 +275,7 @@ def test_scouts_are_sent_to_echoes_alone(echoes, monkeypatch):
     now, sizes = start(RIGID, 500, stream(12, "sent")), []
     monkeypatch.setattr(waste_free, "with_scouts", lambda now, values, *args: sizes.append(args[1]) or (now, values))
     temper(now, Target(RIGID, (), (), odd_look(0, 0.3, echoes=echoes), 12), 800, stream(13, "sent"))
-    assert sizes == ([round(SHARE * 800)] if echoes is ECHOES else [])
+    assert sizes == ([800] if echoes is ECHOES else [])
 
 
 def test_a_cloud_that_agrees_on_the_wrong_place_is_put_right():
@@ -287,7 +289,7 @@ def test_a_cloud_that_agrees_on_the_wrong_place_is_put_right():
     assert np.linalg.norm(done.cloud.cloud.place - look.z, axis=1).max() < 0.5
 
 
-@pytest.mark.parametrize("n", [2, 7])
+@pytest.mark.parametrize("n", [1, 2, 7])
 def test_hardly_any_scout_is_no_failure(n):
     rng = stream(14, "few", n)
     done = temper(start(RIGID, n, rng), Target(RIGID, (), (), odd_look(0, 20.0), 12), n, rng)
@@ -304,9 +306,42 @@ def test_no_story_at_all_has_no_past():
 
     told = RIGID.tell(RIGID.draw(0, stream(16, "nobody")), ())
     target = Target(RIGID, (), (AnyLook(0, refuse),) * 3, look_at(0, 12.0, -0.3, 1.0), 4)
-    assert past_of(np.zeros((0, 7)), told, target).shape == (0, 3)
+    assert past_as_told(np.zeros((0, 7)), told, target).shape == (0, 3)
 
 
 def test_where_nothing_can_be_the_weights_stay():
     before = np.log([0.2, 0.6])
     np.testing.assert_allclose(np.exp(balanced(before, np.full(2, np.inf))), [0.25, 0.75])
+
+
+def test_of_those_that_follow_only_the_ones_with_news_are_kept(monkeypatch):
+    """All of the patrol stays, and no scout that followed is one for which the look says little."""
+    orders, plain = [], scouts.sent_out
+    monkeypatch.setattr(scouts, "sent_out", lambda target, n, rng: orders.append(plain(target, n, rng)) or orders[-1])
+    now, look = start(RIGID, 1000, stream(20, "kept")), odd_look(0, 0.3)
+    target = Target(RIGID, (), (), look, 12)
+    values = newest_of(now.cloud, target)
+    _, heard = with_scouts(now, values, target, 1000, stream(21, "kept"))
+    (_, patrol), (_, force) = orders
+    assert (len(patrol), len(force)) == (PATROL * 1000, FORCE * 1000)
+    limit = np.median(values) + BETTER
+    np.testing.assert_array_equal(heard[1000:], np.concatenate([patrol, force[force > limit]]))
+    assert 0 < (force > limit).sum() < len(force)
+
+
+def test_the_cloud_shares_what_the_look_speaks_for_with_all_that_followed():
+    """As many scouts as there are of its kind: a quarter of the plane, twice as often visited, weighs the same."""
+    exact, found = posterior((HINT,), STEPS), []
+    target = Target(RIGID, STEPS, (HINT,), odd_look(2, 1.0, (HINT,)), 12)
+    for seed in range(60):
+        rng = stream(seed, "kinds")
+        now = searching((HINT,), 600, rng, 2)
+        patrol, force = (sent_out(target, n, rng)[0] for n in (200, 400))
+        beyond = force.take(np.flatnonzero(force.place[:, 0] > 12.1))
+        every = joined([now.cloud, patrol, beyond])
+        both = merged(now, joined([patrol, beyond]), target, np.where(every.place[:, 0] > 12.1, 600, 200))
+        off, weights = packed(both.cloud) - exact.mean, np.exp(both.log_weights)
+        found.append(np.vstack([weights @ off, (weights[:, None] * off).T @ off - exact.covariance]))
+    error = np.std(found, axis=0, ddof=1) / np.sqrt(60)
+    assert error.max() < 0.05
+    assert (np.abs(np.mean(found, axis=0)) < 4.5 * error).all()

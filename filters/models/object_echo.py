@@ -79,7 +79,7 @@ def window_of(scan: Scan, positions: Array, body: float, tallest: float = 0.8, b
     return Window(
         scan.pose,
         scan.elevation[rings],
-        azimuth[used],
+        np.ascontiguousarray(azimuth[used]),
         cut(scan.range),
         cut(scan.power),
         cut(scan.scanned),

@@ -104,7 +104,7 @@ class BarrierPrior:
 
     def solids(self, position: Array, latents: Array) -> Solids:
         """The shapes of latents (n, 4) at positions (n, 2)."""
-        length, height, yaw, reflectance = self.physical(latents).T
+        length, height, yaw, reflectance = np.ascontiguousarray(self.physical(latents).T)
         n = len(position)
         return Solids(
             kind=np.full(n, float(PROFILES[self.profile])),
@@ -147,7 +147,7 @@ class BagPrior:
 
     def solids(self, position: Array, latents: Array) -> Solids:
         """The shapes of latents (n, 3) at positions (n, 2)."""
-        radius, fill, reflectance = self.physical(latents).T
+        radius, fill, reflectance = np.ascontiguousarray(self.physical(latents).T)
         n = len(position)
         return Solids(
             kind=np.full(n, float(ELLIPSOID)),

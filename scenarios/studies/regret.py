@@ -1,6 +1,6 @@
 """What each filter loses against the exact posterior: 400 encounters of creeping fog, an open-loop car, in nats.
 
-    python scenarios/studies/regret.py [--seeds 400] [--first 20000] [--out replays/regret] [--jobs 2] [--only oracle]
+    python scenarios/studies/regret.py [--seeds 400] [--first 40000] [--out replays/regret] [--jobs 2] [--only oracle]
 
 Half of the seeds meet a bag and half a barrier. The oracle and the filters are driven into folders of their own, the
 oracle for hours: the car and the echoes are the same, which is checked, so that logs are paired by seed, and filters
@@ -159,7 +159,7 @@ def report(seeds: Sequence[int], out: Path) -> None:
 
 if __name__ == "__main__":
     parser = parser_of(__doc__, 400, "replays/regret")
-    parser.add_argument("--first", type=int, default=20_000)
+    parser.add_argument("--first", type=int, default=40_000)
     parser.add_argument("--only", choices=list(FOLDERS))
     given = parser.parse_args()
     of = range(given.first, given.first + given.seeds)
