@@ -39,10 +39,10 @@ BAGS = BagPrior(radius=(0.3, 0.3), fill=(0.95, 0.95), reflectance=(0.35, 0.35))
 STILL = BagMotion(wander=0.0, gust_rate=0.0)
 MODEL = replace(model_of(Scenario(lidar=LIDAR)), motion=STILL, barrier=BARRIERS, bag=BAGS)
 SHAPES = {"bag": BAGS, "barrier": BARRIERS}
-ENCOUNTERS, PARTICLES = 100, 20_000
+ENCOUNTERS, PARTICLES = 100, 10_000
 TOLERANCE = 0.01  # nats
 ERROR = 0.003  # nats: standard error of the oracle's mean at which it has run often enough ...
-FEWEST, MOST = 4, 120  # ... and how often it runs at least and at most
+FEWEST, MOST = 4, 200  # ... and how often it runs at least and at most
 BOUND = 10  # of so many encounters, quadrature is doubled in one
 
 

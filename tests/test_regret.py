@@ -17,7 +17,7 @@ from fogsim.log import Replay
 from fogsim.runner import run
 from fogsim.scenario import Bank, Driver, Fog, Hazard, Lidar, Scenario
 from fogsim.scoring import metrics
-from fogsim.scoring.encounters import MOMENTS, Encounter
+from fogsim.scoring.encounters import MOMENTS, Encounter, moments
 from fogsim.scoring.regret import AT, VISIBILITIES
 from fogsim.scoring.report import print_score, to_dict
 from fogsim.scoring.scores import Score, score
@@ -258,6 +258,7 @@ def test_the_study_reads_two_logs_as_one(study, tmp_path, capsys):
                 np.testing.assert_array_equal(one.column(name), other.column(name))
             p = np.exp(one.column("log_probs")[:, :, 0, judged.encounter.truth])
             left = one.column("distance_left")[:, 0]
+            doubt = [other.column("epistemic")[i, 0, 0] if i is not None else np.nan for i in moments(other)]
             network, oracle = (np.exp(r.column("log_probs")[:, b, 0, 1]) for r, b in ((one, 3), (other, 0)))
         np.testing.assert_allclose(network, oracle)  # the stub is our network
         assert judged.encounter.beliefs == (*Scenario().filters, "fused", "oracle")
@@ -265,13 +266,21 @@ def test_the_study_reads_two_logs_as_one(study, tmp_path, capsys):
         np.testing.assert_array_equal(judged.right[:5], [(q[left > 8.0] > 0.99).any() for q in p.T])
         np.testing.assert_array_equal(judged.wrong[:5], [(1.0 - q > 0.99).any() for q in p.T])
         assert judged.right.shape == judged.wrong.shape == (6,)
+        np.testing.assert_array_equal(judged.doubt, doubt)
+        assert np.nanmax(judged.doubt) > 0.0
     assert any(j.right.any() for j in found)
     regrets = Score(tuple(j.encounter for j in found)).regrets
     assert row(regrets, "bnn").expected.mean == pytest.approx(0.0, abs=1e-12)
     assert row(regrets, "kalman").n == 2
     study.report(seeds, tmp_path)
     out = capsys.readouterr().out
-    for wanted in ("Regret against the oracle", "Regret by visibility", "MCB - DSC + UNC at 15 m", "wrong, ever"):
+    for wanted in (
+        "Regret against the oracle",
+        "Regret by visibility",
+        "MCB - DSC + UNC at 15 m",
+        "wrong, ever",
+        "disagree",
+    ):
         assert wanted in out
 
 

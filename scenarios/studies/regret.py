@@ -11,7 +11,8 @@ are there already are not driven again. It prints
 - the CORP decomposition of every belief's Brier score: MCB is miscalibration, with its bootstrap interval and what
   calibrated beliefs with the same probabilities would show, DSC discrimination, with what useless ones would show,
   UNC the base rate's score;
-- how often a belief in the right class exceeds .99 more than 8 m away, and in the wrong one ever.
+- how often a belief in the right class exceeds .99 more than 8 m away, and in the wrong one ever;
+- how far the oracle's own runs are apart.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Judged(NamedTuple):
     encounter: Encounter
     right: np.ndarray  # more than SURE of what was true, more than NEAR away
     wrong: np.ndarray  # more than SURE of what was not, in any frame
+    doubt: np.ndarray  # nats that the oracle's runs disagree by, at `MOMENTS`
 
 
 def jobs_of(seeds: Sequence[int], out: Path, only: str | None = None) -> list[Job]:
@@ -67,7 +69,7 @@ def judged(filters: Replay, oracle: Replay) -> Judged:
     """
     import numpy as np
 
-    from fogsim.scoring.encounters import encounter
+    from fogsim.scoring.encounters import encounter, moments
 
     for name in WORLD:
         if not np.array_equal(filters.column(name), oracle.column(name), equal_nan=True):
@@ -81,7 +83,9 @@ def judged(filters: Replay, oracle: Replay) -> Judged:
         shadow_action=np.concatenate([one.shadow_action, other.shadow_action[k]]),
     )
     log_probs = np.concatenate([filters.column("log_probs")[:, :, 0], oracle.column("log_probs")[:, k, 0]], axis=1)
-    return Judged(both, *sure(np.exp(log_probs[:, :, one.truth]), filters.column("distance_left")[:, 0]))
+    doubt = oracle.column("epistemic")[:, k[0], 0]
+    doubts = np.array([np.nan if i is None else doubt[i] for i in moments(oracle)])
+    return Judged(both, *sure(np.exp(log_probs[:, :, one.truth]), filters.column("distance_left")[:, 0]), doubts)
 
 
 def sure(true: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,8 +132,23 @@ def sureness_table(found: Sequence[Judged]) -> Table:
     title = f"Encounters of {len(found)} in which P > {SURE} (exact 95 % intervals)"
     table = Table("belief", f"right, > {NEAR:.0f} m left", "share", "wrong, ever", "share", title=title)
     for b, name in enumerate(found[0].encounter.beliefs):
-        counts = [sum(bool(which[b]) for which in column) for column in zip(*(j[1:] for j in found), strict=True)]
+        counts = (sum(bool(j.right[b]) for j in found), sum(bool(j.wrong[b]) for j in found))
         table.add_row(name, *(cell for k in counts for cell in (str(k), share(k, len(found)))))
+    return table
+
+
+def doubt_table(found: Sequence[Judged]) -> Table:
+    """How far the oracle is from itself: mutual information between label and run, as its belief's `epistemic`."""
+    import numpy as np
+    from rich.table import Table
+
+    from fogsim.scoring.encounters import MOMENTS
+
+    table = Table("at", "mean", "largest", "above .01", title="What the oracle's runs disagree by, nats")
+    for moment in AT:
+        doubt = np.array([j.doubt[MOMENTS.index(moment)] for j in found])
+        doubt = doubt[np.isfinite(doubt)]
+        table.add_row(moment, f"{doubt.mean():.5f}", f"{doubt.max():.4f}", f"{np.sum(doubt > 0.01)} of {len(doubt)}")
     return table
 
 
@@ -155,6 +174,7 @@ def report(seeds: Sequence[int], out: Path) -> None:
     for moment in AT:
         console.print(corp_table(found, moment))
     console.print(sureness_table(found))
+    console.print(doubt_table(found))
 
 
 if __name__ == "__main__":
