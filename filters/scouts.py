@@ -2,14 +2,15 @@
 
 A cloud of so many stories may have none where a first echo is, and then all are alike to the look: nothing would tell
 that any is missing. Or all may agree on the wrong place. So stories of the prior are sent out, half of them with their
-last place about the echoes. Where some find what the cloud does not have, more follow, and all become one sample of
-the posterior π ∝ p Π_k L_k of the past looks. With q the density that scouts are drawn from, m how many were sent, and
-e the cloud's effective size,
+last place about the echoes. Where this patrol finds what the cloud does not have, a force follows, and all become one
+sample of the posterior π ∝ p Π_k L_k of the past looks. With q the density that scouts are drawn from and e the cloud's
+effective size,
 
     w(cloud) = W_i e π / (e π + m q)        w(scout) = π / (e π + m q)
 
-the balance heuristic, and π's unknown constant is where all weights add to one, which is bridge sampling. Of those that
-follow only stories for which the newest look speaks are kept, told through the past, and counted in m.
+the balance heuristic, and π's unknown constant is where all weights add to one, which is bridge sampling. To tell the
+past is dear: of the force only stories are kept for which the newest look speaks, so that m is the size of both for
+such a story, be it a scout's or the cloud's, and the patrol's for any other.
 
 Sources: Veach & Guibas 1995 (SIGGRAPH 95:419), Meng & Wong 1996 (Stat. Sinica 6:831).
 """
@@ -36,24 +37,27 @@ REACH = 0.25, 0.06  # m, deviations of a candidate's centre about an echo of it,
 def with_scouts(
     now: Weighted, values: Array, target: Target, n: int, rng: np.random.Generator
 ) -> tuple[Weighted, Array]:
-    """The cloud and, if they bring news, scouts beside it, and ln L of the newest look, given that of the cloud."""
-    patrol, force, limit = ceil(PATROL * n), ceil(FORCE * n), median(values, now.log_weights) + BETTER
+    """The cloud and, if they bring news, scouts beside it, and ln L of the newest look, given that of the cloud.
+
+    n is how many stories a cloud has when it is drawn anew.
+    """
+    patrol, force = 2 * ceil(PATROL * n / 2), 2 * ceil(FORCE * n / 2)
+    known = median(values, now.log_weights)
     scouts, heard = sent_out(target, patrol, rng)
-    if not news(now, scouts, heard, target, limit):
+    if not news(now, scouts, heard, target, known):
         return now, values
-    others, also = sent_out(target, force, rng)
-    best = np.flatnonzero(also > limit)
-    scouts, heard = joined([scouts, others.take(best)]), np.concatenate([heard, also[best]])
-    every = np.concatenate([values, heard])
-    return merged(now, scouts, target, np.where(every > limit, patrol + force, patrol)), every
+    others, by_others = sent_out(target, force, rng)
+    best = np.flatnonzero(by_others > known + BETTER)
+    scouts, values = joined([scouts, others.take(best)]), np.concatenate([values, heard, by_others[best]])
+    return merged(now, scouts, target, np.where(values > known + BETTER, patrol + force, patrol)), values
 
 
-def news(now: Weighted, scouts: Cloud, heard: Array, target: Target, limit: float) -> bool:
+def news(now: Weighted, scouts: Cloud, heard: Array, target: Target, known: float) -> bool:
     """Whether the scouts for which the look speaks seem to have `WORTH` of the evidence."""
-    best = np.flatnonzero(heard > limit)
+    best = np.flatnonzero(heard > known + BETTER)
     there, usual = scouts.take(best), median(now.past.sum(axis=1), now.log_weights)
     values = heard[best] + past_of(there, target).sum(axis=1) - usual - log_share(there, target)
-    return log_sum_exp(values) - log(len(heard)) > limit - BETTER + log(WORTH)
+    return log_sum_exp(values) - log(len(heard)) > known + log(WORTH)
 
 
 def median(values: Array, log_weights: Array) -> float:
@@ -63,7 +67,7 @@ def median(values: Array, log_weights: Array) -> float:
 
 
 def merged(now: Weighted, scouts: Cloud, target: Target, sent: Array) -> Weighted:
-    """Both as one sample; `sent` is how many scouts there are of such stories as each, the cloud's first."""
+    """Both as one sample; `sent` is how many scouts were sent of such stories as each is, the cloud's first."""
     cloud, past = joined([now.cloud, scouts]), np.concatenate([now.past, past_of(scouts, target)])
     effective = ess(now.log_weights)
     before = np.concatenate([now.log_weights, np.full(len(scouts.u), -log(effective))])
@@ -86,7 +90,7 @@ def balanced(before: Array, odds: Array) -> Array:
 
 
 def sent_out(target: Target, n: int, rng: np.random.Generator) -> tuple[Cloud, Array]:
-    """n stories of the prior, of which half have their last place about an echo, and ln L (n,) of the newest look."""
+    """n stories of the prior, an even number, half with their last place about an echo, and the newest ln L (n,)."""
     stories = target.stories
     cloud = stories.draw(n, rng)._replace(noise=rng.standard_normal((n, len(target.steps), GUST + 1)))
     there = about(target.look.echoes, n // 2, rng)

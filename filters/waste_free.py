@@ -31,7 +31,7 @@ from filters.target import Target, Weighted, newest_of
 
 ENOUGH = 0.3  # effective share below which a cloud is resampled
 FEWEST = 0.3  # effective share that one tempering step leaves
-MANIFOLD = 2  # times as many stories as long as a look is brought in for which scouts found what the cloud had not
+CROWD = 2  # times as many stories where scouts found what the cloud had not, until it is next drawn anew
 STAGES = 40  # tempering steps at most; the last takes what is left, however few stories survive it
 JUMPS = 0.25, 0.02  # share of proposals that jump to an echo, while a cloud searches and once it has found
 GUSTS, NOISES = 0.2, 0.4  # share of the others that draw gusts anew, that move the rest of the noise
@@ -61,7 +61,7 @@ def start(stories: Stories, n: int, rng: np.random.Generator) -> Weighted:
 
 
 def temper(now: Weighted, target: Target, n: int, rng: np.random.Generator) -> Tempered:
-    """Bring the newest look in; n stories where the cloud is drawn anew.
+    """Bring the newest look in; n stories where the cloud is drawn anew, `CROWD` n where scouts bring news.
 
     ln p(z) = Σ ln Σ_i w_i exp(step · ln L_i). When one step does it this is the bootstrap filter's update.
     """
@@ -69,7 +69,7 @@ def temper(now: Weighted, target: Target, n: int, rng: np.random.Generator) -> T
     if len(target.look.echoes.places) > 0:
         now, values = with_scouts(now, values, target, n, rng)
     scouted = now is not before  # then it is drawn anew, or what the scouts hold would be lost
-    n *= MANIFOLD if scouted else 1
+    n *= CROWD if scouted else 1
     done, log_evidence, least, resampled = 0.0, 0.0, np.inf, False
     for stage in range(STAGES):
         rest = 1.0 - done

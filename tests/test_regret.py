@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -279,7 +280,7 @@ def test_the_study_reads_two_logs_as_one(study, tmp_path, capsys):
         "Regret by visibility",
         "MCB - DSC + UNC at 15 m",
         "wrong, ever",
-        "disagree",
+        "Mutual information",
     ):
         assert wanted in out
 
@@ -306,3 +307,17 @@ def test_sure_early_of_the_right_class_or_ever_of_the_wrong_one(study):
 def test_shares_have_exact_intervals(study):
     assert study.share(9, 400) == "0.022 [0.010, 0.042]"
     assert study.share(0, 10).startswith("0.000 [0.000, 0.308]")
+
+
+def test_what_is_counted_and_doubted_stands_in_the_tables(study):
+    """Two beliefs, three encounters, one of which never came to 10 m; moments are those that are scored."""
+    encounter, k = SimpleNamespace(beliefs=("one", "two")), MOMENTS.index("10 m")
+    doubts = np.full((3, len(MOMENTS)), 0.5)
+    doubts[:, k] = 0.03, 0.001, np.nan
+    right = [[True, False], [True, True], [True, False]]
+    wrong = [[False, True], [False, True], [False, False]]
+    found = [study.Judged(encounter, *(np.array(a) for a in row)) for row in zip(right, wrong, doubts, strict=True)]
+    cells = [list(column.cells) for column in study.doubt_table(found).columns]
+    assert [column[study.AT.index("10 m")] for column in cells] == ["10 m", "0.01550", "0.0300", "1 of 2"]
+    counts = [list(column.cells) for column in study.sureness_table(found).columns]
+    assert (counts[0], counts[1], counts[3]) == (["one", "two"], ["3", "1"], ["0", "2"])

@@ -29,7 +29,7 @@ from filters.spec import Status
 from filters.stories import Cloud, Step, Stories, Told, joined
 from filters.streams import stream
 from filters.target import Target, Weighted, newest_of
-from filters.waste_free import ENOUGH, MANIFOLD, start, temper
+from filters.waste_free import CROWD, ENOUGH, start, temper
 from tests.exact_stories import (
     ORIGIN,
     RIGID,
@@ -226,7 +226,7 @@ def test_scouts_by_their_share_are_the_prior(steps):
 # Whether they are sent, and stay
 
 
-@pytest.mark.parametrize(("gain", "news"), [(0.003, False), (0.3, True)])
+@pytest.mark.parametrize(("gain", "news"), [(0.003, False), (0.005, False), (0.01, False), (0.3, True)])
 def test_scouts_stay_if_what_they_bring_is_news(gain, news):
     now, look = start(RIGID, 2000, stream(8, "news")), odd_look(0, gain)
     target = Target(RIGID, (), (), look, 12)
@@ -248,7 +248,7 @@ def test_a_cloud_with_scouts_is_drawn_anew_however_little_they_bring():
     both, heard = with_scouts(now, values, target, 1000, stream(11, "anew"))
     assert ess(both.log_weights + heard) > ENOUGH * len(heard)
     assert done.resampled
-    np.testing.assert_allclose(done.cloud.log_weights, -np.log(MANIFOLD * 1000.0))
+    np.testing.assert_allclose(done.cloud.log_weights, -np.log(CROWD * 1000.0))
     assert done.log_evidence == pytest.approx(log_sum_exp(both.log_weights + heard), abs=1e-12)
     assert done.log_evidence == pytest.approx(np.log(1.05), abs=0.015)
     assert log_sum_exp(now.log_weights + values) < 0.005
@@ -345,3 +345,38 @@ def test_the_cloud_shares_what_the_look_speaks_for_with_all_that_followed():
     error = np.std(found, axis=0, ddof=1) / np.sqrt(60)
     assert error.max() < 0.05
     assert (np.abs(np.mean(found, axis=0)) < 4.5 * error).all()
+
+
+def test_what_the_past_forbids_is_no_news():
+    """However much the newest look speaks for it."""
+    half = AnyLook(0, lambda p: np.where(p[:, 0] < 12.8, 0.0, -np.inf))
+    target, rng = (
+        Target(RIGID, (), (half,), odd_look(0, 20.0, echoes=Echoes(FAR[None], np.zeros(1))), 12),
+        stream(22, "no"),
+    )
+    now = temper(start(RIGID, 1000, rng), Target(RIGID, (), (), half, 12), 1000, rng).cloud
+    assert with_scouts(now, newest_of(now.cloud, target), target, 1000, rng)[0] is now
+
+
+def test_a_crowd_is_drawn_only_where_scouts_bring_news():
+    """Echoes alone make none: here a cloud is drawn anew as it was, of few stories that count."""
+    now, rng = start(RIGID, 600, stream(23, "crowd")), stream(24, "crowd")
+    few = np.log(rng.dirichlet(np.full(600, 0.1)))
+    assert ess(few) < ENOUGH * 600
+    done = temper(now._replace(log_weights=few), Target(RIGID, (), (), odd_look(0, 1e-4), 12), 600, rng)
+    assert done.resampled
+    assert len(done.cloud.log_weights) == 600
+
+
+def test_weights_are_those_of_the_balance_heuristic():
+    """e π / (e π + m q) of a cloud's weight, π / (e π + m q) of none: solved for m q / π, which is known but for Z."""
+    rng = stream(25, "formula")
+    target = Target(RIGID, STEPS, (HINT,), odd_look(2, 1.0, (HINT,)), 12)
+    now = searching((HINT,), 60, rng, 2)
+    own = np.log(rng.dirichlet(np.ones(len(now.log_weights))))
+    scouts, sent = sent_out(target, 20, rng)[0], rng.integers(5, 50, len(own) + 20)
+    both, e = merged(now._replace(log_weights=own), scouts, target, sent), ess(own)
+    w, n = np.exp(both.log_weights), len(own)
+    found = np.concatenate([e * (np.exp(own) / w[:n] - 1.0), 1.0 / w[n:] - e])
+    constant = np.log(found / sent) - log_share(both.cloud, target) + both.past.sum(axis=1)
+    np.testing.assert_allclose(constant, constant[0], atol=1e-6)

@@ -12,7 +12,7 @@ are there already are not driven again. It prints
   calibrated beliefs with the same probabilities would show, DSC discrimination, with what useless ones would show,
   UNC the base rate's score;
 - how often a belief in the right class exceeds .99 more than 8 m away, and in the wrong one ever;
-- how far the oracle's own runs are apart.
+- the mutual information of label and the oracle's run: the tolerance of all this.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ if TYPE_CHECKING:
 FOLDERS = {"oracle": ("oracle",), "filters": ("kalman", "particle", "kernel_bayes", "bnn")}
 WORLD = ("distance_left", "truth_class", "truth_position", "object_echoes", "odometry", "visibility")
 AT = ("decision", "15 m", "10 m")
+DOUBT = 0.01  # nats
 SURE, NEAR = 0.99, 8.0  # of a belief; m left, within which it comes late
 
 
 class Judged(NamedTuple):
-    """An encounter with the oracle's belief among the others, and how sure each belief (b,) ever was."""
+    """An encounter, the oracle's belief among the others; how sure each (b,) ever was, and the oracle of itself."""
 
     encounter: Encounter
     right: np.ndarray  # more than SURE of what was true, more than NEAR away
     wrong: np.ndarray  # more than SURE of what was not, in any frame
-    doubt: np.ndarray  # nats that the oracle's runs disagree by, at `MOMENTS`
+    doubt: np.ndarray  # mutual information of label and the oracle's run, nats, at `MOMENTS` (moments,)
 
 
 def jobs_of(seeds: Sequence[int], out: Path, only: str | None = None) -> list[Job]:
@@ -138,17 +139,19 @@ def sureness_table(found: Sequence[Judged]) -> Table:
 
 
 def doubt_table(found: Sequence[Judged]) -> Table:
-    """How far the oracle is from itself: mutual information between label and run, as its belief's `epistemic`."""
+    """How far the oracle's runs are apart, in the unit of expected regret."""
     import numpy as np
     from rich.table import Table
 
     from fogsim.scoring.encounters import MOMENTS
 
-    table = Table("at", "mean", "largest", "above .01", title="What the oracle's runs disagree by, nats")
+    table = Table(
+        "at", "mean", "largest", f"above {DOUBT}", title="Mutual information of label and the oracle's run, nats"
+    )
     for moment in AT:
         doubt = np.array([j.doubt[MOMENTS.index(moment)] for j in found])
         doubt = doubt[np.isfinite(doubt)]
-        table.add_row(moment, f"{doubt.mean():.5f}", f"{doubt.max():.4f}", f"{np.sum(doubt > 0.01)} of {len(doubt)}")
+        table.add_row(moment, f"{doubt.mean():.5f}", f"{doubt.max():.4f}", f"{np.sum(doubt > DOUBT)} of {len(doubt)}")
     return table
 
 
