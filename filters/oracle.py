@@ -5,8 +5,9 @@ nothing approximates the posterior but the number of stories. What that does is 
 clouds are kept, their evidences averaged, `disagreement` says how far their log-odds are apart, and the belief's
 `epistemic` is the mutual information between label and run, in nats as any regret.
 
-As given it takes what all filters do: the map's surfaces stand where odometry puts them, and the fog is even. A
-visibility sensor is not read: some thousand beams have said what it could.
+As given it takes what all filters do: the map's surfaces stand where odometry puts them, and the fog is even. It does
+not hear the beams for which that is not so (`displaced.py`), nor a visibility sensor: some thousand beams have said
+what it could.
 It costs seconds per encounter and is no part of the fused belief: a judge, not a driver.
 """
 
@@ -19,6 +20,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from filters.belief import entropy, log_sum_exp, mix, moments, normalise
+from filters.displaced import certain
 from filters.looks import FogLook, LidarLook, Look, RadarLook
 from filters.models.model import Model
 from filters.models.object_echo import believable, odd_echoes
@@ -125,7 +127,9 @@ class Oracle:
             after, info = self.weigh(state, RadarLook(len(state.steps), data, measurement.age), rng)
         else:
             assert isinstance(data, Scan), f"found {measurement.sensor}, expected one of {self.sensors}"
-            now, look, before = self.tabulate(state, believable(data, echo_table(self.model.optics)))
+            motions, visibility = [step.motion for step in state.steps], float(np.exp(state.fog.moments.mean))
+            heard = certain(believable(data, echo_table(self.model.optics)), motions, visibility)
+            now, look, before = self.tabulate(state, heard)
             after, info = self.weigh(now, look, rng, before)
         return (after if info.status == Status.OK else state), info
 

@@ -1,0 +1,94 @@
+"""Which beams the oracle does not hear: those behind which odometry may have moved the map."""
+
+import numpy as np
+import pytest
+
+from filters.displaced import ROAD, along_beams, certain, displacement
+from filters.models.shapes import BACKGROUND_ROUGHNESS
+from filters.oracle import Oracle
+from filters.spec import EgoMotion, Measurement, Pose, Scan, Surfaces
+from filters.streams import stream
+from tests.encounters import NOTHING_THERE
+from tests.test_oracle import MODEL, PRIOR, scans_of
+
+HIGH, ASIDE = 0.9, 2.0  # m: of the sensor, and to a wall beside the road
+POSE = Pose(0.0, 0.0, HIGH, 0.0)
+ELEVATION, AZIMUTH = np.radians(np.arange(-16.0, 0.0, 2.0)), np.radians(np.arange(5.0, 60.0, 0.5))
+
+
+def wall_and_road() -> tuple[Scan, np.ndarray]:
+    """A scan along a wall of no end, and which beams meet it higher than what counts as road."""
+    up, azimuth = np.meshgrid(ELEVATION, AZIMUTH, indexing="ij")
+    wall, road = ASIDE / (np.cos(up) * np.sin(azimuth)), -HIGH / np.sin(up)
+    range_ = np.minimum(wall, road)
+    none = np.zeros((*range_.shape, 1))
+    surfaces = Surfaces(range_, np.full_like(range_, 0.5), np.full_like(range_, 0.3))
+    return Scan(ELEVATION, AZIMUTH, POSE, none, none, np.ones(range_.shape, bool), surfaces), HIGH + range_ * np.sin(
+        up
+    ) > ROAD
+
+
+def motion(deviation: float, turn: float = 0.0, pose: Pose = POSE) -> EgoMotion:
+    """A step whose error has these deviations, m and rad."""
+    return EgoMotion(np.array([1.0, 0.0, 0.0]), np.diag([deviation**2, deviation**2, turn**2]), pose)
+
+
+def inside(met: np.ndarray) -> np.ndarray:
+    """The beams whose neighbours meet the same."""
+    padded = np.pad(met, ((0, 0), (1, 1)), mode="edge")
+    return (padded[:, :-2] == met) & (padded[:, 2:] == met)
+
+
+@pytest.mark.parametrize("deviation", [0.004, 0.01, 0.02])
+def test_a_wall_at_a_grazing_angle_is_not_heard(deviation):
+    """Moved by d it is d / sin(azimuth) nearer or farther; the road does not move."""
+    scan, met = wall_and_road()
+    kept = certain(scan, [motion(deviation / 2.0)] * 4, 100.0).scanned
+    wanted = ~met | (deviation / np.sin(AZIMUTH) < BACKGROUND_ROUGHNESS)
+    clear = np.abs(deviation / np.sin(AZIMUTH) - BACKGROUND_ROUGHNESS) > 0.02 * BACKGROUND_ROUGHNESS
+    of = inside(met) & clear
+    np.testing.assert_array_equal(kept[of], wanted[of])
+    assert wanted[met].any()
+    assert not wanted[met].all()
+
+
+def test_beams_are_heard_where_nothing_moves_or_the_fog_hides_it():
+    scan, met = wall_and_road()
+    blind = scan._replace(scanned=np.arange(len(AZIMUTH)) % 3 > np.zeros((len(ELEVATION), 1)))
+    for steps in ([], [motion(0.0)] * 5):
+        np.testing.assert_array_equal(certain(blind, steps, 100.0).scanned, blind.scanned)
+    kept = certain(blind, [motion(1.0)], 8.0).scanned
+    np.testing.assert_array_equal(kept, blind.scanned & (~met | (scan.background.range > 8.0)))
+    empty = scan._replace(background=scan.background._replace(range=np.full_like(scan.background.range, np.inf)))
+    assert certain(empty, [motion(1.0)], 100.0).scanned.all()
+
+
+def test_errors_add_up_and_turns_count_by_their_lever():
+    """By draws of what `follow` does: a step's error shifts the map's point, and turns it about the car's pose."""
+    poses = [Pose(x, 0.2 * x, HIGH, 0.1 * x) for x in (0.0, 1.0, 2.0)]
+    point, rng = np.array([9.0, -2.0]), stream(0, "errors")
+    dx, dy, turn = np.array([0.02, 0.02, 0.003])[:, None, None] * rng.standard_normal((3, 20_000, 3))
+    lever = point - np.array([[p.x, p.y] for p in poses])
+    x, y = (dx - turn * lever[:, 1]).sum(axis=1), (dy + turn * lever[:, 0]).sum(axis=1)
+    found = displacement(point, [motion(0.02, 0.003, p) for p in poses])
+    assert found >= 0.98 * max(x.std(), y.std())  # as far as in the worst direction
+    assert found == pytest.approx(np.sqrt(3 * 0.02**2 + 0.003**2 * (lever**2).sum()), rel=1e-12)
+
+
+def test_a_surface_across_the_beam_moves_as_far_as_the_car_is_off():
+    range_ = np.full((1, 50), 7.0)
+    np.testing.assert_allclose(along_beams(range_, AZIMUTH[:50], np.full((1, 50), 0.02)), 0.02)
+
+
+def test_the_oracle_does_not_hear_what_may_have_moved():
+    """A fence that odometry has moved: without its beams nothing was seen."""
+    (scan, _) = scans_of(NOTHING_THERE, 30.0, (0.0, 1.0))
+    wall = Surfaces(np.full_like(scan.background.range, 8.0), *scan.background[1:])
+    odd = scan._replace(background=wall, range=np.full_like(scan.range, 7.4), power=np.full_like(scan.power, 60.0))
+    state = Oracle(MODEL, 50).init(PRIOR, stream(1, "moved"))
+    moving = motion(0.2, pose=scan.pose)
+    for error, heard in ((motion(0.0, pose=scan.pose), True), (moving, False)):
+        now = Oracle(MODEL, 50).predict(state, error, 0.1, stream(2, "moved"))
+        after, _ = Oracle(MODEL, 50).update(now, Measurement(0.1, "scan", odd), stream(3, "moved"))
+        high = scan.pose.z + 8.0 * np.sin(scan.elevation) > ROAD
+        np.testing.assert_array_equal(after.looks[-1].window.scanned, heard | ~np.repeat(high[:, None], 60, axis=1))
