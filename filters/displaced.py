@@ -24,8 +24,8 @@ def certain(scan: Scan, motions: Iterable[EgoMotion], visibility: float) -> Scan
     Surfaces beyond `visibility` (m) are hardly seen and do not matter.
     """
     range_ = np.where(np.isfinite(scan.background.range), scan.background.range, NEVER)
-    beams = (a.ravel() for a in np.meshgrid(scan.elevation, scan.azimuth, indexing="ij"))
-    points = places(scan.pose, *beams, range_.ravel()).reshape(*range_.shape, 3)
+    up, azimuth = np.meshgrid(scan.elevation, scan.azimuth, indexing="ij")
+    points = places(scan.pose, up.ravel(), azimuth.ravel(), range_.ravel()).reshape(*range_.shape, 3)
     sure = along_beams(range_, scan.azimuth, displacement(points[..., :2], motions)) < BACKGROUND_ROUGHNESS
     return scan._replace(scanned=scan.scanned & (sure | (points[..., 2] < ROAD) | (range_ > visibility)))
 
