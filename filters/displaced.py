@@ -1,7 +1,8 @@
 """Beams behind which the known map may not be where it is taken to be, as odometry's errors have added up.
 
 A kerb at a grazing angle moves along the beam by much more than the car is off: seen .17 m too near by a dozen beams in
-a row it is, for a map that is sure of itself, best explained by a bag that lies there, by some 90 nats.
+a row it is, for a map that is sure of itself, best explained by a bag that lies there, by some 90 nats. So is a lamp
+post whose edges are elsewhere.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from filters.models.attitude import places
 from filters.models.shapes import BACKGROUND_ROUGHNESS
-from filters.spec import Array, EgoMotion, Pose, Scan
+from filters.spec import Array, EgoMotion, Scan
 
 ROAD = 0.03  # m: what lies lower is the road, which is there wherever the car is
 NEVER = 1e3  # m: a range for beams that meet nothing
@@ -34,7 +35,7 @@ def displacement(points: Array, motions: Iterable[EgoMotion]) -> Array:
     """Deviation (...) of a point (..., 2) of the map in any direction, m: sqrt(Σ_steps σ_xy² + |p - pose|² σ_yaw²)."""
     variance = np.zeros(points.shape[:-1])
     for motion in motions:
-        square = ((points - position(motion.pose)) ** 2).sum(axis=-1)
+        square = ((points - np.array(motion.pose[:2])) ** 2).sum(axis=-1)
         variance += 0.5 * np.trace(motion.covariance[:2, :2]) + motion.covariance[2, 2] * square
     return np.sqrt(variance)
 
@@ -43,8 +44,3 @@ def along_beams(range_: Array, azimuth: Array, moved: Array) -> Array:
     """How far a surface moves along a beam (rings, columns) if it moves so far itself: d sqrt(1 + (dr / r dφ)²)."""
     slope = np.gradient(range_, azimuth, axis=1) / range_
     return np.asarray(moved * np.hypot(1.0, slope))
-
-
-def position(pose: Pose) -> Array:
-    """x and y (2,)."""
-    return np.array([pose.x, pose.y])

@@ -1,9 +1,9 @@
 """The exact posterior of one candidate, the judge of the other filters: sequential Monte Carlo that forgets nothing.
 
-Waste-free chains (`waste_free.py`) whose target is the posterior given ALL scans so far, each with all of its beams:
-nothing approximates the posterior but the number of stories. What that does is measured: `RUNS` independent sets of
-clouds are kept, their evidences averaged, `disagreement` says how far their log-odds are apart, and the belief's
-`epistemic` is the mutual information between label and run, in nats as any regret.
+Waste-free chains (`waste_free.py`) whose target is the posterior given ALL scans so far, each with all beams but those
+of `displaced.py`: nothing approximates the posterior but the number of stories. What that does is measured: `RUNS`
+independent sets of clouds are kept, their evidences averaged, `disagreement` says how far their log-odds are apart, and
+the belief's `epistemic` is the mutual information between label and run, in nats as any regret.
 
 As given it takes what all filters do: the map's surfaces stand where odometry puts them, and the fog is even. It does
 not hear the beams for which that is not so (`displaced.py`), nor a visibility sensor: some thousand beams have said

@@ -143,3 +143,16 @@ def followed(
         assert done.status == Status.OK
         cloud, total = done.cloud, total + done.log_evidence
     return cloud, total
+
+
+def errors_of(cloud: Weighted, exact: Exact) -> Array:
+    """How far (1 + d, d) the mean of all normals and their second moments about the exact mean are off."""
+    off, weights = packed(cloud.cloud) - exact.mean, np.exp(cloud.log_weights)
+    return np.vstack([weights @ off, (weights[:, None] * off).T @ off - exact.covariance])
+
+
+def unbiased(errors: list[Array]) -> None:
+    """Asserts that errors of independent clouds are nought within their own standard error, which is small."""
+    error = np.std(errors, axis=0, ddof=1) / np.sqrt(len(errors))
+    assert error.max() < 0.05
+    assert (np.abs(np.mean(errors, axis=0)) < 4.5 * error).all()

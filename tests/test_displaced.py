@@ -23,9 +23,8 @@ def wall_and_road() -> tuple[Scan, np.ndarray]:
     range_ = np.minimum(wall, road)
     none = np.zeros((*range_.shape, 1))
     surfaces = Surfaces(range_, np.full_like(range_, 0.5), np.full_like(range_, 0.3))
-    return Scan(ELEVATION, AZIMUTH, POSE, none, none, np.ones(range_.shape, bool), surfaces), HIGH + range_ * np.sin(
-        up
-    ) > ROAD
+    scan = Scan(ELEVATION, AZIMUTH, POSE, none, none, np.ones(range_.shape, bool), surfaces)
+    return scan, HIGH + range_ * np.sin(up) > ROAD
 
 
 def motion(deviation: float, turn: float = 0.0, pose: Pose = POSE) -> EgoMotion:

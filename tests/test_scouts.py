@@ -36,11 +36,13 @@ from tests.exact_stories import (
     AnyLook,
     Array,
     PlaceLook,
+    errors_of,
     followed,
     look_at,
     packed,
     posterior,
     shifting,
+    unbiased,
 )
 
 FAR = ORIGIN.mean + RIGID.root @ np.array([3.2, -0.5])
@@ -141,15 +143,13 @@ def test_cloud_and_scouts_are_one_sample_of_the_posterior():
         rng = stream(seed, "one sample")
         now = searching((HINT,), 600, rng, 2)
         both = merged(now, sent_out(target, 200, rng)[0], target, np.full(800, 200))
-        off, weights = packed(both.cloud) - exact.mean, np.exp(both.log_weights)
-        found.append(np.vstack([weights @ off, (weights[:, None] * off).T @ off - exact.covariance]))
+        found.append(errors_of(both, exact))
+        weights = np.exp(both.log_weights)
         share.append(weights[600:].sum())
         assert weights.sum() == pytest.approx(1.0, abs=1e-12)
         np.testing.assert_array_equal(both.past[:600], now.past)
         np.testing.assert_allclose(both.past, values_of(HINT, both.cloud, STEPS)[:, None], atol=1e-9)
-    error = np.std(found, axis=0, ddof=1) / np.sqrt(60)
-    assert error.max() < 0.05
-    assert (np.abs(np.mean(found, axis=0)) < 4.5 * error).all()
+    unbiased(found)
     assert 0.2 < np.mean(share) < 0.8
 
 
@@ -340,11 +340,8 @@ def test_the_cloud_shares_what_the_look_speaks_for_with_all_that_followed():
         beyond = force.take(np.flatnonzero(force.place[:, 0] > 12.1))
         every = joined([now.cloud, patrol, beyond])
         both = merged(now, joined([patrol, beyond]), target, np.where(every.place[:, 0] > 12.1, 600, 200))
-        off, weights = packed(both.cloud) - exact.mean, np.exp(both.log_weights)
-        found.append(np.vstack([weights @ off, (weights[:, None] * off).T @ off - exact.covariance]))
-    error = np.std(found, axis=0, ddof=1) / np.sqrt(60)
-    assert error.max() < 0.05
-    assert (np.abs(np.mean(found, axis=0)) < 4.5 * error).all()
+        found.append(errors_of(both, exact))
+    unbiased(found)
 
 
 def test_what_the_past_forbids_is_no_news():

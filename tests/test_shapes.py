@@ -248,6 +248,13 @@ def test_solids_stand_on_the_ground_with_the_latents_sizes():
     assert (bag.kind == ELLIPSOID).all()
 
 
+def test_every_array_of_a_shape_is_contiguous():
+    """Of another layout a kernel is compiled once more, and indexes slower."""
+    for prior in (BarrierPrior(), BagPrior()):
+        solids = prior.solids(np.zeros((5, 2)), np.zeros((5, len(prior.names))))
+        assert all(a.flags.c_contiguous for a in solids)
+
+
 def test_a_barriers_profile_is_its_kind():
     latents = np.zeros((1, 4))
     block, jersey = (BarrierPrior(profile=p).solids(np.zeros((1, 2)), latents) for p in ("block", "jersey"))

@@ -104,6 +104,7 @@ class BarrierPrior:
 
     def solids(self, position: Array, latents: Array) -> Solids:
         """The shapes of latents (n, 4) at positions (n, 2)."""
+        # strided columns would be another type to the kernels, which are compiled for each
         length, height, yaw, reflectance = np.ascontiguousarray(self.physical(latents).T)
         n = len(position)
         return Solids(

@@ -3,9 +3,9 @@
     python scenarios/studies/regret.py [--seeds 400] [--first 40000] [--out replays/regret] [--jobs 2] [--only oracle]
 
 Half of the seeds meet a bag and half a barrier. The oracle and the filters are driven into folders of their own, the
-oracle for hours: the car and the echoes are the same, which is checked, so that logs are paired by seed, and filters
-can be driven again (`--only filters`, after their folder was moved away) beside the oracle that is there. Logs that
-are there already are not driven again. It prints
+oracle for an hour or two: the car and the echoes are the same, which is checked, so that logs are paired by seed, and
+filters can be driven again (`--only filters`, after their folder was moved away) beside the oracle that is there. Logs
+that are there already are not driven again. It prints
 
 - regret and expected regret of every filter at the decision point, 20, 15 and 10 m, and by true visibility;
 - the CORP decomposition of every belief's Brier score: MCB is miscalibration, with its bootstrap interval and what
