@@ -20,7 +20,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from filters.belief import entropy, log_sum_exp, mix, moments, normalise
-from filters.displaced import certain
+from filters.displaced import Odometry, certain
 from filters.looks import FogLook, LidarLook, Look, RadarLook
 from filters.models.model import Model
 from filters.models.object_echo import believable, odd_echoes
@@ -47,6 +47,7 @@ class OracleState(NamedTuple):
 
     prior: Prior
     steps: tuple[Step, ...]
+    odometry: Odometry
     fog: FogLook
     looks: tuple[Look, ...]
     totals: tuple[tuple[Array, Array], ...]
@@ -105,7 +106,7 @@ class Oracle:
         fog = visibility_prior(prior.visibility, prior.visibility_spread)
         known = fog_of((), fog, fog.mean + fog.deviation * np.linspace(-SPAN, SPAN, NODES), fog)
         runs = tuple(tuple(c._replace(past=np.zeros((n, 1))) for c in run) for run in runs)
-        return OracleState(prior, (), known, (), (), runs, np.zeros((RUNS, len(CLASSES))))
+        return OracleState(prior, (), Odometry(), known, (), (), runs, np.zeros((RUNS, len(CLASSES))))
 
     def predict(self, state: OracleState, motion: EgoMotion, dt: float, rng: np.random.Generator) -> OracleState:
         if state.settled:
@@ -115,7 +116,8 @@ class Oracle:
         def further(run: tuple[Weighted, ...]) -> tuple[Weighted, ...]:
             return tuple(c._replace(cloud=s.go_on(c.cloud, step, rng)) for c, s in zip(run, stories, strict=True))
 
-        return state._replace(steps=(*state.steps, step), runs=tuple(further(run) for run in state.runs))
+        runs = tuple(further(run) for run in state.runs)
+        return state._replace(steps=(*state.steps, step), odometry=state.odometry.after(motion), runs=runs)
 
     def update(
         self, state: OracleState, measurement: Measurement, rng: np.random.Generator
@@ -127,8 +129,8 @@ class Oracle:
             after, info = self.weigh(state, RadarLook(len(state.steps), data, measurement.age), rng)
         else:
             assert isinstance(data, Scan), f"found {measurement.sensor}, expected one of {self.sensors}"
-            motions, visibility = [step.motion for step in state.steps], float(np.exp(state.fog.moments.mean))
-            heard = certain(believable(data, echo_table(self.model.optics)), motions, visibility)
+            believed = believable(data, echo_table(self.model.optics))
+            heard = certain(believed, state.odometry, float(np.exp(state.fog.moments.mean)))
             now, look, before = self.tabulate(state, heard)
             after, info = self.weigh(now, look, rng, before)
         return (after if info.status == Status.OK else state), info

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from filters.belief import mix, moments, normalise
+from filters.displaced import Odometry, certain
 from filters.looks import LidarLook, Look, RadarLook
 from filters.models.model import Model
 from filters.models.object_echo import believable, clutter_table, odd_echoes, window_of
@@ -61,6 +62,7 @@ class ParticleState(NamedTuple):
     clouds: tuple[Weighted, ...]
     origins: tuple[Gaussian, ...]
     steps: tuple[Step, ...]
+    odometry: Odometry
     looks: tuple[Look, ...]
     visibility: Visibility
 
@@ -103,7 +105,7 @@ class ParticleFilter:
         origins = (prior.position,) * len(CLASSES)
         clouds = tuple(start(s, self.particles, rng) for s in stories_of(self.model, origins))
         fog = visibility_prior(prior.visibility, prior.visibility_spread)
-        return ParticleState(prior.log_probs, clouds, origins, (), (), fog)
+        return ParticleState(prior.log_probs, clouds, origins, (), Odometry(), (), fog)
 
     def predict(self, state: ParticleState, motion: EgoMotion, dt: float, rng: np.random.Generator) -> ParticleState:
         step, stories = step_of(motion, dt), stories_of(self.model, state.origins)
@@ -111,7 +113,8 @@ class ParticleFilter:
             c._replace(cloud=s.go_on(c.cloud, step, rng)) for c, s in zip(state.clouds, stories, strict=True)
         )
         fog = predict_visibility(state.visibility, self.model.fog_drift, dt)
-        return self.forget(state._replace(clouds=clouds, steps=(*state.steps, step), visibility=fog))
+        steps, odometry = (*state.steps, step), state.odometry.after(motion)
+        return self.forget(state._replace(clouds=clouds, steps=steps, odometry=odometry, visibility=fog))
 
     def update(
         self, state: ParticleState, measurement: Measurement, rng: np.random.Generator
@@ -130,7 +133,8 @@ class ParticleFilter:
         """Bring in a lidar's scan, and what it says of the fog."""
         everyone = np.concatenate([state.clouds[k].cloud.place for k in state.followed])
         table, tallest = echo_table(self.model.optics), self.model.tallest
-        window = window_of(believable(scan, table), everyone, self.model.body, tallest, BEAMS[state.settled])
+        heard = certain(believable(scan, table), state.odometry, float(np.exp(state.visibility.mean)))
+        window = window_of(heard, everyone, self.model.body, tallest, BEAMS[state.settled])
         if window.azimuth.size < 2 or window.elevation.size < 2:
             return state, Info(np.zeros(len(state.clouds)))
         fog, clutter = update_visibility(state.visibility, table, *window.beams())

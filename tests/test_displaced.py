@@ -1,9 +1,11 @@
 """Which beams the oracle does not hear: those behind which odometry may have moved the map."""
 
+from functools import reduce
+
 import numpy as np
 import pytest
 
-from filters.displaced import ROAD, along_beams, certain, displacement
+from filters.displaced import ROAD, Odometry, certain, nearest, slope
 from filters.models.shapes import BACKGROUND_ROUGHNESS
 from filters.oracle import Oracle
 from filters.spec import EgoMotion, Measurement, Pose, Scan, Surfaces
@@ -13,23 +15,29 @@ from tests.test_oracle import MODEL, PRIOR, scans_of
 
 HIGH, ASIDE = 0.9, 2.0  # m: of the sensor, and to a wall beside the road
 POSE = Pose(0.0, 0.0, HIGH, 0.0)
-ELEVATION, AZIMUTH = np.radians(np.arange(-16.0, 0.0, 2.0)), np.radians(np.arange(5.0, 60.0, 0.5))
+ELEVATION, AZIMUTH = np.radians(np.arange(-16.0, 0.0, 2.0)), np.radians(np.arange(5.0, 60.0, 0.1))
 
 
 def wall_and_road() -> tuple[Scan, np.ndarray]:
-    """A scan along a wall of no end, and which beams meet it higher than what counts as road."""
+    """A scan along a wall of no end, and which beams meet it; none lower than what counts as road."""
     up, azimuth = np.meshgrid(ELEVATION, AZIMUTH, indexing="ij")
     wall, road = ASIDE / (np.cos(up) * np.sin(azimuth)), -HIGH / np.sin(up)
-    range_ = np.minimum(wall, road)
+    foot = (wall < road) & (HIGH + wall * np.sin(up) < ROAD)
+    range_ = np.where(foot, road, np.minimum(wall, road))
     none = np.zeros((*range_.shape, 1))
     surfaces = Surfaces(range_, np.full_like(range_, 0.5), np.full_like(range_, 0.3))
     scan = Scan(ELEVATION, AZIMUTH, POSE, none, none, np.ones(range_.shape, bool), surfaces)
-    return scan, HIGH + range_ * np.sin(up) > ROAD
+    return scan, range_ < road
 
 
 def motion(deviation: float, turn: float = 0.0, pose: Pose = POSE) -> EgoMotion:
     """A step whose error has these deviations, m and rad."""
     return EgoMotion(np.array([1.0, 0.0, 0.0]), np.diag([deviation**2, deviation**2, turn**2]), pose)
+
+
+def after(steps: list[EgoMotion]) -> Odometry:
+    """What their errors add up to."""
+    return reduce(Odometry.after, steps, Odometry())
 
 
 def inside(met: np.ndarray) -> np.ndarray:
@@ -42,7 +50,7 @@ def inside(met: np.ndarray) -> np.ndarray:
 def test_a_wall_at_a_grazing_angle_is_not_heard(deviation):
     """Moved by d it is d / sin(azimuth) nearer or farther; the road does not move."""
     scan, met = wall_and_road()
-    kept = certain(scan, [motion(deviation / 2.0)] * 4, 100.0).scanned
+    kept = certain(scan, after([motion(deviation / 2.0)] * 4), 100.0).scanned
     wanted = ~met | (deviation / np.sin(AZIMUTH) < BACKGROUND_ROUGHNESS)
     clear = np.abs(deviation / np.sin(AZIMUTH) - BACKGROUND_ROUGHNESS) > 0.02 * BACKGROUND_ROUGHNESS
     of = inside(met) & clear
@@ -55,11 +63,11 @@ def test_beams_are_heard_where_nothing_moves_or_the_fog_hides_it():
     scan, met = wall_and_road()
     blind = scan._replace(scanned=np.arange(len(AZIMUTH)) % 3 > np.zeros((len(ELEVATION), 1)))
     for steps in ([], [motion(0.0)] * 5):
-        np.testing.assert_array_equal(certain(blind, steps, 100.0).scanned, blind.scanned)
-    kept = certain(blind, [motion(1.0)], 8.0).scanned
-    np.testing.assert_array_equal(kept, blind.scanned & (~met | (scan.background.range > 8.0)))
+        np.testing.assert_array_equal(certain(blind, after(steps), 100.0).scanned, blind.scanned)
+    kept = certain(blind, after([motion(1.0)]), 8.0).scanned
+    np.testing.assert_array_equal(kept, blind.scanned & (inside(~met) & ~met | (nearest(scan.background.range) > 8.0)))
     empty = scan._replace(background=scan.background._replace(range=np.full_like(scan.background.range, np.inf)))
-    assert certain(empty, [motion(1.0)], 100.0).scanned.all()
+    assert certain(empty, after([motion(1.0)]), 100.0).scanned.all()
 
 
 def test_errors_add_up_and_turns_count_by_their_lever():
@@ -69,14 +77,41 @@ def test_errors_add_up_and_turns_count_by_their_lever():
     dx, dy, turn = np.array([0.02, 0.02, 0.003])[:, None, None] * rng.standard_normal((3, 20_000, 3))
     lever = point - np.array([[p.x, p.y] for p in poses])
     x, y = (dx - turn * lever[:, 1]).sum(axis=1), (dy + turn * lever[:, 0]).sum(axis=1)
-    found = displacement(point, [motion(0.02, 0.003, p) for p in poses])
+    found = after([motion(0.02, 0.003, p) for p in poses]).displacement(point)
     assert found >= 0.98 * max(x.std(), y.std())  # as far as in the worst direction
     assert found == pytest.approx(np.sqrt(3 * 0.02**2 + 0.003**2 * (lever**2).sum()), rel=1e-12)
 
 
+def standing(range_: np.ndarray, deviation: float, visibility: float = 100.0) -> np.ndarray:
+    """Which level beams are heard of surfaces at these ranges (columns,)."""
+    surfaces = Surfaces(range_[None], np.full((1, len(range_)), 0.5), np.full((1, len(range_)), 0.3))
+    none = np.zeros((1, len(range_), 1))
+    scan = Scan(np.zeros(1), AZIMUTH[: len(range_)], POSE, none, none, np.ones((1, len(range_)), bool), surfaces)
+    return certain(scan, after([motion(deviation)]), visibility).scanned[0]
+
+
 def test_a_surface_across_the_beam_moves_as_far_as_the_car_is_off():
-    range_ = np.full((1, 50), 7.0)
-    np.testing.assert_allclose(along_beams(range_, AZIMUTH[:50], np.full((1, 50), 0.02)), 0.02)
+    assert standing(np.full(50, 7.0), 0.99 * BACKGROUND_ROUGHNESS).all()
+    assert not standing(np.full(50, 7.0), 1.01 * BACKGROUND_ROUGHNESS).any()
+
+
+@pytest.mark.parametrize("behind", [20.0, np.inf])
+def test_a_post_one_beam_wide_is_all_edge(behind):
+    """In fog that hides what is behind it too."""
+    range_ = np.full(9, behind)
+    range_[4] = 7.0
+    np.testing.assert_array_equal(standing(range_, 0.001, 15.0), [True] * 3 + [False] * 3 + [True] * 3)
+
+
+def test_road_beside_a_post_is_not_heard():
+    """The post may stand there."""
+    scan, met = wall_and_road()
+    road = -HIGH / np.sin(ELEVATION)[:, None] * np.ones_like(AZIMUTH)
+    road[:, 100] = 0.9 * road[:, 100]
+    scan = scan._replace(background=scan.background._replace(range=road))
+    kept = certain(scan, after([motion(0.01)]), 100.0).scanned
+    wanted = np.abs(np.arange(len(AZIMUTH)) - 100) > 1
+    np.testing.assert_array_equal(kept, np.broadcast_to(wanted, kept.shape))
 
 
 def test_the_oracle_does_not_hear_what_may_have_moved():
