@@ -5,7 +5,7 @@ from functools import reduce
 import numpy as np
 import pytest
 
-from filters.displaced import ROAD, Odometry, certain, nearest, slope
+from filters.displaced import ROAD, Odometry, certain, nearest
 from filters.models.shapes import BACKGROUND_ROUGHNESS
 from filters.oracle import Oracle
 from filters.spec import EgoMotion, Measurement, Pose, Scan, Surfaces
@@ -105,7 +105,7 @@ def test_a_post_one_beam_wide_is_all_edge(behind):
 
 def test_road_beside_a_post_is_not_heard():
     """The post may stand there."""
-    scan, met = wall_and_road()
+    scan, _ = wall_and_road()
     road = -HIGH / np.sin(ELEVATION)[:, None] * np.ones_like(AZIMUTH)
     road[:, 100] = 0.9 * road[:, 100]
     scan = scan._replace(background=scan.background._replace(range=road))

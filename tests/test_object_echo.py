@@ -292,7 +292,7 @@ def test_unexplained_echoes_lie_where_the_object_stands(pose):
 
 def test_odd_echoes_are_those_the_background_explains_worst():
     """Fog echoes lie in front of a wall too; the object's are the odd ones, none odder than the limit."""
-    where = Gaussian(np.array([9.0, 0.2]), np.diag([1.0, 0.25]))
+    where = Gaussian(np.array([9.0, 0.2]), np.diag([0.5, 0.12]))
     seen = scan_of(Lidar(rings=32, columns=300), "barrier", (9.0, 0.2), visibility=12.0)
     window = window_of(seen, np.array([[9.0, 0.2]]), 3.0)
     table = echo_table(Lidar().optics)

@@ -19,7 +19,7 @@ from filters.spec import Array, Gaussian, Pose, Scan, Surfaces
 CLEAR = 0.35  # m from the background: nearer echoes are taken to be its
 DEEP = 0.2  # m from a candidate's front to its centre
 WIDE, TALL = 1.2, 0.6  # m, a middling candidate
-PLAUSIBLE = 5.0  # deviations of where a candidate may be within which an echo, of its near edge perhaps, is worth a look
+PLAUSIBLE = 5.0  # deviations of where a candidate may be within which an echo, of its near edge too, is worth a look
 SPARE_RINGS = 1  # kept above and below those that can meet a candidate, for what they say of the fog
 
 
