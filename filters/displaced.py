@@ -7,13 +7,16 @@ post whose edges are elsewhere.
 
 from __future__ import annotations
 
+from math import cos, hypot, sin, sqrt
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from filters.models.attitude import places
+from filters.jit import jit
+from filters.models.attitude import rotation, turn
 from filters.models.shapes import BACKGROUND_ROUGHNESS
-from filters.spec import Array, EgoMotion, Scan
+from filters.spec import Array, EgoMotion, Pose, Scan
 
 ROAD = 0.03  # m: what lies lower is the road, which is there wherever the car is
 NEVER = 1e3  # m: a range for beams that meet nothing
@@ -37,33 +40,46 @@ class Odometry(NamedTuple):
             self.fixed + float(fixed), (self.turned[0] + turn * x, self.turned[1] + turn * y), self.yaw + turn
         )
 
-    def displacement(self, points: Array) -> Array:
-        """Deviation (...) of where a point (..., 2) of the map is, m."""
-        square = self.fixed - 2.0 * points @ np.array(self.turned) + self.yaw * (points**2).sum(axis=-1)
-        return np.sqrt(np.maximum(square, 0.0))
-
 
 def certain(scan: Scan, odometry: Odometry, visibility: float) -> Scan:
     """The scan without beams whose surface may be nearer or farther by more than its roughness, as the map may be off.
 
-    The road stays where it is, but for what stands beside a beam that meets it. What stands beyond `visibility` (m) is
-    hardly seen and does not matter.
+    What stands beyond `visibility` (m) is hardly seen and does not matter.
     """
-    range_ = np.where(np.isfinite(scan.background.range), scan.background.range, NEVER)
-    up, azimuth = np.meshgrid(scan.elevation, scan.azimuth, indexing="ij")
-    points = places(scan.pose, up.ravel(), azimuth.ravel(), range_.ravel()).reshape(*range_.shape, 3)
-    itself, edges = np.where(points[..., 2] < ROAD, 0.0, 1.0), slope(range_, scan.azimuth)
-    sure = odometry.displacement(points[..., :2]) * np.hypot(itself, edges) < BACKGROUND_ROUGHNESS
-    return scan._replace(scanned=scan.scanned & (sure | (nearest(range_) > visibility)))
+    sure = sure_beams(scan.background.range, scan.elevation, scan.azimuth, scan.pose, odometry, visibility)
+    return scan._replace(scanned=scan.scanned & sure)
 
 
-def slope(range_: Array, azimuth: Array) -> Array:
-    """|dr / r dφ| (rings, columns), the greater of those to both sides: a post one beam wide has edges only."""
-    steep = np.abs(np.diff(range_, axis=1)) / np.diff(azimuth)
-    return np.asarray(np.maximum(np.pad(steep, ((0, 0), (1, 0))), np.pad(steep, ((0, 0), (0, 1)))) / nearest(range_))
+@jit
+def sure_beams(
+    range_: Array, elevation: Array, azimuth: Array, pose: Pose, odometry: Odometry, visibility: float
+) -> NDArray[np.bool_]:
+    """Which beams (rings, columns) are sure to meet their surface where the map has it.
+
+    What moves by d moves along the beam by d sqrt(1 + (dr / r dφ)²), the slope being the greater of those to both
+    sides: a post one beam wide has edges only. The road stays where it is, but for what stands beside a beam.
+    """
+    sure = np.ones(range_.shape, np.bool_)
+    view = rotation(pose.yaw, pose.pitch, pose.roll)
+    step, last = azimuth[-1] - azimuth[0], azimuth.size - 1
+    for r in range(elevation.size):
+        for k in range(azimuth.size):
+            here = min(range_[r, k], NEVER)
+            left, right = min(range_[r, max(k - 1, 0)], NEVER), min(range_[r, min(k + 1, last)], NEVER)
+            nearest = min(here, left, right)
+            if nearest > visibility:
+                continue
+            level = here * cos(elevation[r])
+            x, y, z = turn(view, level * cos(azimuth[k]), level * sin(azimuth[k]), here * sin(elevation[r]))
+            slope = max(abs(left - here), abs(right - here)) * last / (step * nearest) if last > 0 else 0.0
+            itself = 0.0 if pose.z + z < ROAD else 1.0
+            moved = displacement(odometry, pose.x + x, pose.y + y) * hypot(itself, slope)
+            sure[r, k] = moved < BACKGROUND_ROUGHNESS
+    return sure
 
 
-def nearest(range_: Array) -> Array:
-    """The least of a beam's range and its neighbours' (rings, columns)."""
-    padded = np.pad(range_, ((0, 0), (1, 1)), mode="edge")
-    return np.minimum(range_, np.minimum(padded[:, :-2], padded[:, 2:]))
+@jit
+def displacement(odometry: Odometry, x: float, y: float) -> float:
+    """Deviation of where a point of the map is, m."""
+    turned = x * odometry.turned[0] + y * odometry.turned[1]
+    return sqrt(max(odometry.fixed - 2.0 * turned + (x * x + y * y) * odometry.yaw, 0.0))

@@ -97,8 +97,8 @@ class ParticleFilter:
     """
 
     model: Model = field(default_factory=Model)
-    particles: int = 500
-    followers: int = 600
+    particles: int = 300
+    followers: int = 200
     sensors = ("scan", "radar", "visibility")
 
     def init(self, prior: Prior, rng: np.random.Generator) -> ParticleState:
