@@ -98,7 +98,7 @@ class ParticleFilter:
 
     model: Model = field(default_factory=Model)
     particles: int = 300
-    followers: int = 200
+    followers: int = 400
     sensors = ("scan", "radar", "visibility")
 
     def init(self, prior: Prior, rng: np.random.Generator) -> ParticleState:
