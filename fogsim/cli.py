@@ -67,6 +67,40 @@ def run(
 
 
 @app.command()
+def campaign(
+    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO.py", show_default=False)],
+    encounters: Annotated[int, typer.Option(help="Of each setting of a sweep.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="One log each; gone on with if there.", show_default=False)],
+    seed: Seed = 0,
+    filters: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Which filters follow.", show_default=False)
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="E.g. fog.visibility=40; may be repeated.")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD=A,B,...", help="Every value in turn; may be repeated.")
+    ] = None,
+    level: Annotated[
+        str, typer.Option("--log", metavar="scans|beliefs", help="beliefs leaves the scans out.")
+    ] = "beliefs",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one per core if none.", show_default=False)
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="tcp://HOST:PORT", help="A Dask scheduler.", show_default=False)
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed.")] = False,
+) -> None:
+    """Drive thousands of encounters of a scenario script, each into a log; an interrupted campaign is gone on with."""
+    from fogsim import campaign_command, campaigns, scripts
+
+    base = scripts.resolve(scripts.load(scenario), filters, settings or [])
+    plan = campaigns.Campaign(base, encounters, out, seed, level, campaigns.parse_sweep(sweep or []))
+    raise typer.Exit(campaign_command.campaign(plan, jobs, cluster, retry_failed))
+
+
+@app.command()
 def replay(
     path: OneLog,
     at: Annotated[

@@ -14,7 +14,7 @@ from rich.table import Table
 
 import filters
 from fogsim import log_file
-from fogsim.errors import UserError
+from fogsim.errors import UserError, one_line
 from fogsim.log import Replay, verify
 
 GOLDEN = Path(__file__).parents[1] / "replays" / "golden-creeping_fog.h5"
@@ -49,7 +49,7 @@ def gpu() -> Finding:
     try:
         cuda = import_module("torch").cuda
     except Exception as error:
-        return Finding(f"not looked at: torch cannot be imported ({log_file.one_line(error)}); reinstall it", False)
+        return Finding(f"not looked at: torch cannot be imported ({one_line(error)}); reinstall it", False)
     return Finding(cuda.get_device_name(0) if cuda.is_available() else "none, and none is needed")
 
 
@@ -87,7 +87,7 @@ def checkpoints() -> Finding:
         try:
             start(name, 0, prior_of(scenario, scenario.hazards[0]), model_of(scenario), 0)
         except Exception as error:
-            return Finding(f"{name}: {log_file.one_line(error)}", False)
+            return Finding(f"{name}: {one_line(error)}", False)
     return Finding(f"{', '.join(filters.FILTERS)} start", True)
 
 

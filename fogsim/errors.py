@@ -10,6 +10,11 @@ class UserError(ValueError):
     """Bad input. The command line prints its one line and exits with code 2."""
 
 
+def one_line(error: BaseException | None) -> str:
+    """The text of an error without its line breaks."""
+    return " ".join(str(error).split()) or "no further word"
+
+
 def are_numbers(*values: object) -> bool:
     """Whether all are numbers: a script may hold a wrong type, which is refused by the name of its field later."""
     return all(isinstance(v, int | float) for v in values)

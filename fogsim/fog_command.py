@@ -12,8 +12,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fogsim.errors import UserError, did_you_mean
-from fogsim.fog_files import Settings, Tally, alone, find_scans, fog_file, fog_folder, is_done, label_path, open_folder
+from fogsim.fog_files import (
+    RECORD,
+    Settings,
+    Tally,
+    find_scans,
+    fog_file,
+    fog_folder,
+    is_done,
+    label_path,
+    open_folder,
+)
 from fogsim.fogging import MODELS, check
+from fogsim.folders import alone
 from fogsim.interrupt import until_interrupted
 from fogsim.layouts import NAMES
 
@@ -74,7 +85,7 @@ def fog_all(folder: Path, out: Path, settings: Settings, jobs: int) -> None:
     """A folder, in which no other run writes."""
     names = find_scans(folder)
     open_folder(folder, out, settings)
-    with alone(out):
+    with alone(out / RECORD):
         fog_rest(folder, out, settings, jobs, names)
 
 

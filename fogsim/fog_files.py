@@ -10,29 +10,23 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import signal
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Sequence
+from functools import partial
 from importlib.metadata import version
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from filters.models.lidar_echo import FOG, NOISE, STRUCTURE
 from filters.streams import stream
+from fogsim.engines import local
 from fogsim.errors import UserError
 from fogsim.fogging import FoggedScan, fog_over
 from fogsim.scans import Sweep, read_sweep, with_points, write_bytes, write_sweep
 
 RECORD = "fogsim-fog.json"
 SUFFIXES = (".bin", ".pcd")
-AHEAD = 2  # scans waiting per process: enough to keep it busy, few enough to bound memory
 
 
 class Settings(NamedTuple):
@@ -141,28 +135,6 @@ def open_folder(folder: Path, out: Path, settings: Settings) -> None:
     compare(read_record(record), wanted, out)
 
 
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Bar other runs from a folder that `open_folder` opened, where the system has such locks.
-
-    Raises
-    ------
-    UserError
-        If another run has it.
-    """
-    with ExitStack() as held:
-        try:
-            import fcntl
-
-            record = held.enter_context((out / RECORD).open("r+b"))  # some network drives lock for writers only
-            fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another fogsim fog writes to {out}: wait for it, or name another folder") from error
-        except (ImportError, OSError):
-            pass  # Windows, a drive without locks, or a folder only to be read
-        yield
-
-
 def read_record(record: Path) -> dict[str, Any]:
     """The settings a folder was begun with."""
     try:
@@ -200,41 +172,8 @@ def fog_one(folder: Path, out: Path, name: str, settings: Settings) -> tuple[str
         return name, " ".join(f"{folder / name}: {type(error).__name__}: {error}".split())
 
 
-def begin_worker() -> None:
-    """Leave Ctrl-C to the parent, and end at once if it is killed: a run that goes on must find the folder at rest."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-
-    def end_with_it() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    Thread(target=end_with_it, daemon=True).start()
-
-
 def fog_folder(
     folder: Path, out: Path, names: Sequence[str], settings: Settings, jobs: int
 ) -> Generator[tuple[str, Tally | str]]:
     """Each scan's name, and what became of it or why it could not be done, in the order in which they are finished."""
-    if jobs == 1:
-        yield from (fog_one(folder, out, name, settings) for name in names)
-        return
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), begin_worker)
-    waiting: set[Future] = set()
-    todo = iter(names)
-    try:
-        while True:
-            while len(waiting) < AHEAD * jobs and (name := next(todo, None)) is not None:
-                waiting.add(pool.submit(fog_one, folder, out, name, settings))
-            if not waiting:
-                return
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a process ended from outside, perhaps for want of memory: give the same command again, which goes on"
-            " where this one ended, with fewer --jobs"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    yield from local(partial(fog_one, folder, out, settings=settings), names, jobs)

@@ -14,9 +14,8 @@ from filters.models.model import Model
 from filters.models.shapes import BagPrior, BarrierPrior
 from filters.spec import Array, Belief, EgoMotion, Filter, Info, Measurement, Prior
 from filters.streams import stream
-from fogsim.errors import UserError
+from fogsim.errors import UserError, one_line
 from fogsim.frame import JUDGE
-from fogsim.log_file import one_line
 from fogsim.perception.perceive import Percept
 from fogsim.scenario import Scenario
 from fogsim.sensors.lidar import grid

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from fogsim import log_file
-from fogsim.errors import UserError
+from fogsim.errors import UserError, one_line
 from fogsim.frame import SCAN_FIELDS, TIMING_FIELDS, Dims, Frame, schema
 from fogsim.log_file import ROWS, ContentHash
 
@@ -96,7 +96,7 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        because = self.ended_because if kind is None else f"{kind.__name__}: {log_file.one_line(error)}"
+        because = self.ended_because if kind is None else f"{kind.__name__}: {one_line(error)}"
         try:
             self._flush()
             self._file["content_hash"][0] = self._hash.hexdigest()

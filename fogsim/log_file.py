@@ -25,7 +25,7 @@ import h5py
 import numpy as np
 
 from filters.spec import CLASSES, FEATURES
-from fogsim.errors import UserError
+from fogsim.errors import UserError, one_line
 from fogsim.frame import ACTIONS, POLICIES, SCAN_FIELDS, SENSORS, SINCE, TIMING_FIELDS, Column, Dims, schema
 
 SCHEMA = "fogsim"
@@ -194,11 +194,6 @@ def publish(part: Path, path: Path) -> None:
 def fit(reason: str) -> str:
     """As much of a text as the log has bytes for."""
     return reason.encode()[:REASON_BYTES].decode(errors="ignore")
-
-
-def one_line(error: BaseException | None) -> str:
-    """The text of an error without its line breaks."""
-    return " ".join(str(error).split()) or "no further word"
 
 
 def find(path: Path) -> Path:

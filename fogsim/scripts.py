@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import fogsim.scenario
-from fogsim.errors import UserError, did_you_mean
-from fogsim.log_file import one_line
+from fogsim.errors import UserError, did_you_mean, one_line
 from fogsim.overrides import override
 from fogsim.scenario import Scenario
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,9 @@ from filters.models.lidar_echo import FOG, NOISE, STRUCTURE
 from filters.streams import stream
 from fogsim import cli, fog_files
 from fogsim.fogging import add_fog
+from fogsim.folders import alone
 from fogsim.scans import read_sweep
+from tests.processes import children, runs, until
 
 
 def run(*words):
@@ -163,32 +164,13 @@ def test_one_run_at_a_time_writes_to_a_folder(tmp_path, folder, capsys):
     assert run(folder, "--visibility", 20, "--out", out) == 0
     (out / "4.bin").unlink()
     before = contents(out)
-    with fog_files.alone(out):
+    with alone(out / fog_files.RECORD):
         assert run(folder, "--visibility", 20, "--out", out) == 2
         line = one_line(capsys)
-        assert f"another fogsim fog writes to {out}: wait for it, or name another" in line
+        assert f"another fogsim writes to {out}: wait for it, or name another" in line
         assert "\n" not in line
         assert contents(out) == before
     assert run(folder, "--visibility", 20, "--out", out) == 0
-
-
-def children(process):
-    return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
-def runs(process):
-    stat = Path(f"/proc/{process}/stat")
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def until(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return condition()
 
 
 def spawned(*words):
@@ -208,7 +190,7 @@ def test_a_killed_runs_processes_end_and_the_next_run_finishes(tmp_path, capsys)
     workers = children(first.pid)
     assert len(workers) >= 2
     assert run(*words) == 2
-    assert "another fogsim fog writes to" in one_line(capsys)
+    assert "another fogsim writes to" in one_line(capsys)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     ended = until(lambda: not any(map(runs, workers)), 10.0)

@@ -1,0 +1,193 @@
+"""``fogsim campaign``: a folder of encounters, with progress, until all are done or failed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from filters.jit import cache_folder
+from fogsim import engines, results
+from fogsim.campaigns import FAILURES, MANIFEST, RESULTS, Campaign, Job, Outcome, drive, environment, open_folder
+from fogsim.errors import UserError, one_line
+from fogsim.folders import alone, replace_file
+from fogsim.interrupt import until_interrupted
+from fogsim.runner import belief_names, run
+
+PARTIAL = 3  # exit code where some encounters failed
+
+
+class Running:
+    """Mean log loss of every belief at the decision point, so far."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[int, float]] = {}
+
+    def add(self, rows: Iterable[results.Row]) -> None:
+        """Count an encounter's rows."""
+        for row in rows:
+            loss = float(row.get("log_loss") or "nan")
+            if np.isfinite(loss):
+                n, total = self.sums.get(row["belief"], (0, 0.0))
+                self.sums[row["belief"]] = n + 1, total + loss
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {total / n:.3f}" for name, (n, total) in self.sums.items())
+
+
+class Rate(ProgressColumn):
+    """Encounters a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.2f}/s" if task.speed else "")
+
+
+def campaign(
+    plan: Campaign, processes: int | None = None, cluster: str | None = None, retry_failed: bool = False
+) -> int:
+    """Drive what is not there yet; what failed before is left out unless it is to be tried again.
+
+    Parameters
+    ----------
+    plan : Campaign
+        What to drive, and the folder.
+    processes : int, optional
+        Of this machine; as many as it has cores if none.
+    cluster : str, optional
+        Address of a Dask scheduler whose workers are to drive instead; they must see the same folder.
+    retry_failed : bool
+        Whether what failed before is tried again.
+
+    Returns
+    -------
+    the exit code: 0, or `PARTIAL` if encounters have failed
+
+    Raises
+    ------
+    UserError
+        If the campaign cannot begin or go on; what is done is kept.
+    """
+    open_folder(plan)
+    with alone(plan.folder / MANIFEST), told(plan):
+        for left in plan.folder.glob(".*.tmp"):  # of processes that were killed
+            left.unlink()
+        known, running = order(plan), Running()
+        for job in plan.jobs():
+            if job.log.exists() and job.log.name not in known:  # of a campaign that was killed before it told
+                results.append(
+                    plan.folder / RESULTS, results.rows_of(job.log, job.number, job.settings), names_of(plan)
+                )
+        todo = partial(left_to_do, plan, retry_failed)
+        try:
+            drive_all(plan, todo, partial(engine, plan, processes, cluster), running)
+        finally:
+            order(plan)
+    return summary(plan, running)
+
+
+@contextmanager
+def told(plan: Campaign) -> Iterator[None]:
+    """Tell an error of the file system in a line."""
+    try:
+        yield
+    except OSError as error:
+        what = error.strerror or one_line(error)
+        raise UserError(
+            f"cannot write to {plan.folder} ({what}): what is done is kept; make room, and give the same command again"
+        ) from error
+
+
+def names_of(plan: Campaign) -> list[str]:
+    """Columns of its table."""
+    return results.columns(plan.sweep)
+
+
+def order(plan: Campaign) -> list[results.Row]:
+    """Put the table in order; its rows."""
+    ranks = {job.log.name: k for k, job in enumerate(plan.jobs()) if job.log.exists()}
+    beliefs = max(len(belief_names(plan.scenario)), 1)
+    return results.put_in_order(plan.folder / RESULTS, names_of(plan), ranks, beliefs)
+
+
+def left_to_do(plan: Campaign, retry_failed: bool) -> Iterator[Job]:
+    """Encounters without a log; those that failed only if they are to be tried again."""
+    return (j for j in plan.jobs() if not j.log.exists() and (retry_failed or not j.failure.exists()))
+
+
+def drive_all(
+    plan: Campaign,
+    todo: Callable[[], Iterator[Job]],
+    start: Callable[[Iterator[Job]], Generator[Outcome]],
+    running: Running,
+) -> None:
+    """Give what is left to an engine, and keep what comes back."""
+    count = sum(1 for _ in todo())
+    if not count:
+        return
+    console = Console(stderr=True)
+    warm(plan, console)
+    outcomes = start(todo())
+    total = plan.encounters * len(plan.settings)
+    columns = (BarColumn(24), MofNCompleteColumn(), Rate(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total, completed=total - count)
+        try:
+            with closing(outcomes), closing(until_interrupted(outcomes)) as finished:
+                for outcome in finished:
+                    keep(plan, outcome, console)
+                    running.add(outcome.rows)
+                    bar.update(task, advance=1, description=f"log loss: {running}")
+        except KeyboardInterrupt:
+            console.print("fogsim: interrupted: the same command goes on from here", markup=False, soft_wrap=True)
+            raise
+
+
+def engine(plan: Campaign, processes: int | None, cluster: str | None, jobs: Iterator[Job]) -> Generator[Outcome]:
+    """Outcomes in the order in which encounters end."""
+    if cluster is not None:
+        return engines.cluster(drive, jobs, cluster, partial(environment, plan.scenario.filters))
+    return engines.local(drive, jobs, processes or engines.cores())
+
+
+def warm(plan: Campaign, console: Console) -> None:
+    """Compile the kernels once, before every worker would."""
+    if not cache_folder().exists():
+        job = next(plan.jobs())
+        with console.status("compiling kernels (first time only, about a minute)"):
+            for _ in run(job.scenario, job.seed):
+                pass
+
+
+def keep(plan: Campaign, outcome: Outcome, console: Console) -> None:
+    """Write what is to be told of an encounter."""
+    job = outcome.job
+    if outcome.full:
+        raise OSError(outcome.full, outcome.cause)
+    if not outcome.cause:
+        results.append(plan.folder / RESULTS, outcome.rows, names_of(plan))
+        return job.failure.unlink(missing_ok=True)
+    what = {"number": job.number, "seed": job.seed, "settings": job.settings, "cause": outcome.cause}
+    replace_file(json.dumps(what | {"traceback": outcome.trace}, indent=1).encode() + b"\n", job.failure)
+    line = f"fogsim: encounter {job.number}, seed {job.seed}, failed: {outcome.cause}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def summary(plan: Campaign, running: Running) -> int:
+    """Print what is there; the exit code."""
+    total = plan.encounters * len(plan.settings)
+    failed = sum(1 for job in plan.jobs() if job.failure.exists())
+    done = sum(1 for job in plan.jobs() if job.log.exists())
+    scored = f"; log loss at the decision point: {running}" if str(running) else ""
+    print(f"{plan.folder}: {done} of {total} encounters{scored}")
+    print(f"table: {plan.folder / RESULTS}; scores: fogsim score {plan.folder}")
+    if failed:
+        remedy = f"causes in {plan.folder / FAILURES}; try them again with --retry-failed"
+        print(f"fogsim: {failed} of {total} encounters failed: {remedy}", file=sys.stderr)
+    return PARTIAL if failed else 0

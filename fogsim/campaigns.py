@@ -1,0 +1,217 @@
+"""Thousands of encounters of a scenario, each into a log of its own, in a folder that can always be gone on with.
+
+Encounter i is seeded by the root seed and i, in every setting of a sweep alike. Its log is named by the hash of all
+that it depends on (scenario with its filters, seed, level, code) and gets its name when it is whole, so that what is
+there is done. Beside the logs lie `MANIFEST`, what the folder was begun with; `RESULTS`, a tidy table
+(`fogsim.results`); and in `FAILURES` a JSON file for each encounter that failed, with the cause.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import traceback
+from collections.abc import Iterator, Sequence
+from errno import EDQUOT, EFBIG, ENOSPC
+from functools import lru_cache
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from filters import FILTERS, known_filters
+from filters.streams import stream
+from fogsim.errors import UserError, one_line
+from fogsim.folders import replace_file
+from fogsim.log import Recorder
+from fogsim.log_file import LEVELS, software_versions
+from fogsim.overrides import override
+from fogsim.results import Row, rows_of
+from fogsim.runner import belief_names, check, dims_of, run
+from fogsim.scenario import Scenario
+
+MANIFEST, RESULTS, FAILURES = "campaign.json", "results.csv", "failures"
+PACKAGES = ("filters", "fogsim")
+FULL = (ENOSPC, EDQUOT, EFBIG)
+
+
+class Job(NamedTuple):
+    """One encounter: its number within its setting, and where its log goes."""
+
+    scenario: Scenario
+    settings: dict[str, str]  # what the sweep set
+    number: int
+    seed: int
+    level: str
+    code: str
+    log: Path
+
+    @property
+    def failure(self) -> Path:
+        """Where the cause is kept if it fails."""
+        return self.log.parent / FAILURES / f"{self.log.stem}.json"
+
+
+class Outcome(NamedTuple):
+    """What became of a job: rows of the table, or why it failed; `full` is the error's number if there was no room."""
+
+    job: Job
+    rows: list[Row]
+    cause: str = ""
+    trace: str = ""
+    full: int = 0
+
+
+class Campaign(NamedTuple):
+    """A scenario in every setting of a sweep, `encounters` of each."""
+
+    scenario: Scenario
+    encounters: int
+    folder: Path
+    seed: int = 0
+    level: str = "beliefs"
+    sweep: dict[str, tuple[str, ...]] = {}  # noqa: RUF012  # of a NamedTuple, which is never changed
+
+    @property
+    def settings(self) -> list[dict[str, str]]:
+        """Each combination of the swept fields' values; one without any if nothing is swept."""
+        return [dict(zip(self.sweep, values, strict=True)) for values in product(*self.sweep.values())]
+
+    def manifest(self) -> dict[str, Any]:
+        """What the folder's logs depend on."""
+        swept = {name: list(values) for name, values in self.sweep.items()}
+        given = {"scenario": json.loads(self.scenario.json), "sweep": swept, "seed": self.seed, "level": self.level}
+        return {"encounters": self.encounters, **given, **environment(self.scenario.filters)}
+
+    def jobs(self) -> Iterator[Job]:
+        """Every encounter, all settings of one index side by side, so that a longer campaign only adds to it."""
+        code = environment(self.scenario.filters)["code"]
+        scenarios = [(applied(self.scenario, settings), settings) for settings in self.settings]
+        hashes = [scenario.hash for scenario, _ in scenarios]
+        folder = self.folder.absolute()  # a cluster's workers run elsewhere
+        for i in range(self.encounters):
+            seed = int(stream(self.seed, "encounter", i).integers(2**48))
+            for (scenario, settings), known in zip(scenarios, hashes, strict=True):
+                name = hashlib.sha256(f"{known} {seed} {self.level} {code}".encode()).hexdigest()[:20]
+                yield Job(scenario, settings, i, seed, self.level, code, folder / f"{name}.h5")
+
+
+def applied(scenario: Scenario, settings: dict[str, str]) -> Scenario:
+    """The scenario with settings put in, fit to run."""
+    for name, value in settings.items():
+        scenario = override(scenario, name, value)
+    check(scenario)
+    return scenario
+
+
+def parse_sweep(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """``FIELD=A,B,...`` each, as field and values.
+
+    Raises
+    ------
+    UserError
+        If one is not of that form, or a field comes twice.
+    """
+    sweep: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, _, values = (part.strip() for part in text.partition("="))
+        found = tuple(value.strip() for value in values.split(","))
+        if not name or not all(found) or name in sweep or len(set(found)) < len(found):
+            raise UserError(f"found --sweep {text}, expected FIELD=A,B,..., each field and value once")
+        sweep[name] = found
+    return sweep
+
+
+def open_folder(campaign: Campaign) -> None:
+    """Make the folder with its manifest, or check that it is one of the same campaign.
+
+    Raises
+    ------
+    UserError
+        If nothing would be driven, a setting is wrong, or the folder is of something else or cannot be used.
+    """
+    if campaign.encounters < 1:
+        raise UserError(f"found --encounters {campaign.encounters}, expected at least 1")
+    if campaign.level not in LEVELS:
+        raise UserError(f"log level is {campaign.level!r}, expected one of {', '.join(LEVELS)}")
+    for settings in campaign.settings:
+        applied(campaign.scenario, settings)
+    wanted, path = campaign.manifest(), campaign.folder / MANIFEST
+    try:
+        campaign.folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            if any(campaign.folder.iterdir()):
+                raise UserError(f"{campaign.folder} is not empty and holds no {MANIFEST}: name another --out")
+            write_manifest(path, wanted)
+        (campaign.folder / FAILURES).mkdir(exist_ok=True)
+        found = json.loads(path.read_text())
+        compare(found, wanted, campaign.folder)
+        if found["encounters"] < campaign.encounters:
+            write_manifest(path, wanted)
+    except OSError as error:
+        raise UserError(f"cannot use {campaign.folder} ({error.strerror}): name another --out") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is damaged ({one_line(error)}): restore it, or name another --out") from error
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Write or renew it."""
+    replace_file(json.dumps(manifest, indent=1).encode() + b"\n", path)
+
+
+def compare(found: dict[str, Any], wanted: dict[str, Any], folder: Path) -> None:
+    """Refuse to put logs of another campaign into a folder; more encounters are welcome."""
+    for name in wanted:
+        if name != "encounters" and found.get(name) != wanted[name]:
+            had, asked = (shown(said.get(name), other.get(name)) for said, other in ((found, wanted), (wanted, found)))
+            raise UserError(f"{folder} was begun with {name} {had}, found {asked}: name another --out")
+
+
+def shown(value: Any, other: Any) -> str:
+    """A value of the manifest, of a table only what differs."""
+    if isinstance(value, dict) and isinstance(other, dict):
+        parts = [f"{k}: {shown(v, other.get(k))}" for k, v in value.items() if v != other.get(k)]
+        return "{" + ", ".join(parts) + "}"
+    return str(value)
+
+
+@lru_cache
+def environment(filters: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Versions of what logs depend on, and the hash of the code: ours, and that of filters which are not."""
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        root = Path(str(find_spec(package).submodule_search_locations[0]))  # type: ignore[union-attr,index]
+        for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".json", ".safetensors")):
+            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    for name in filters:
+        if name not in FILTERS:
+            module = find_spec(known_filters()[name].partition(":")[0])
+            digest.update(Path(str(module.origin)).read_bytes())  # type: ignore[union-attr]
+    return {"code": digest.hexdigest()[:16], **software_versions()}
+
+
+def drive(job: Job) -> Outcome:
+    """Drive an encounter into its log; whatever happens is told, so that the others go on. Runs in a worker."""
+    try:
+        found = environment(job.scenario.filters)["code"]
+        if found != job.code:
+            raise UserError(f"this worker has code {found}, expected {job.code}: install the same fogsim on all")
+        with TemporaryDirectory(prefix="fogsim-") as scratch:
+            path = Path(scratch) / job.log.name
+            record(job.scenario, job.seed, path, job.level)
+            rows = rows_of(path, job.number, job.settings)
+            replace_file(path.read_bytes(), job.log)
+        return Outcome(job, rows)
+    except Exception as error:
+        full = error.errno if isinstance(error, OSError) and error.errno in FULL else 0
+        return Outcome(job, [], f"{type(error).__name__}: {one_line(error)}", traceback.format_exc(), full)
+
+
+def record(scenario: Scenario, seed: int, path: Path, level: str) -> None:
+    """Drive one encounter into a log."""
+    header = {"seed": seed, "scenario": scenario.json, "beliefs": list(belief_names(scenario))}
+    with Recorder(path, dims_of(scenario), header, level) as recorder:
+        for frame in run(scenario, seed):
+            recorder.append(frame)
+        recorder.ended_because = "the encounter ended"

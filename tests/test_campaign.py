@@ -1,0 +1,303 @@
+"""Campaigns on one machine: the same logs however they are driven, whatever ends them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fogsim import campaign_command, campaigns, cli, results
+from fogsim.campaign_command import campaign
+from fogsim.campaigns import FAILURES, MANIFEST, RESULTS, Campaign, parse_sweep
+from fogsim.errors import UserError
+from fogsim.log import Replay, verify
+from fogsim.scenario import Scenario
+from tests.processes import children, runs, until
+
+SHORT = Scenario(filters=("kalman", "bnn"), duration=0.3)
+LONG = "from fogsim.scenario import Scenario\nSCENARIO = Scenario(filters=('kalman', 'bnn'))\n"
+PROC = pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="needs Linux's /proc")
+
+
+def table(folder):
+    """Rows of the table."""
+    with (folder / RESULTS).open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def hashes(folder):
+    """Name and content hash of every log, which the table tells too."""
+    found = {}
+    for path in sorted(folder.glob("*.h5")):
+        assert verify(path) == []
+        with Replay(path) as log:
+            found[path.name] = log.stored_hash
+    assert found == {row["log"]: row["content_hash"] for row in table(folder)}
+    return found
+
+
+def run(*words):
+    """Exit code of the command line."""
+    with pytest.raises(SystemExit) as left:
+        cli.main(["campaign", *map(str, words)])
+    return left.value.code
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A campaign of eight short encounters, driven by this process."""
+    plan = Campaign(SHORT, 8, tmp_path_factory.mktemp("whole") / "out")
+    assert campaign(plan, 1) == 0
+    return plan
+
+
+# What comes of it
+
+
+def test_an_encounter_is_the_run_of_its_seed(whole):
+    job = list(whole.jobs())[3]
+    again = whole.folder.parent / "again.h5"
+    campaigns.record(SHORT, job.seed, again, "beliefs")
+    with Replay(again) as one, Replay(job.log) as other:
+        assert one.stored_hash == other.stored_hash
+    assert len({j.seed for j in whole.jobs()}) == 8
+    assert {j.seed for j in whole.jobs()}.isdisjoint(j.seed for j in whole._replace(seed=1).jobs())
+
+
+def test_two_processes_drive_the_same_encounters(whole, tmp_path):
+    assert campaign(whole._replace(folder=tmp_path / "two"), 2) == 0
+    assert hashes(tmp_path / "two") == hashes(whole.folder)
+    assert (tmp_path / "two" / RESULTS).read_bytes() == (whole.folder / RESULTS).read_bytes()
+
+
+def test_the_table_tells_what_the_logs_do(whole):
+    from fogsim.scoring.scores import score
+
+    rows = table(whole.folder)
+    assert [row["belief"] for row in rows] == ["kalman", "bnn", "fused"] * 8
+    assert [int(row["number"]) for row in rows[::3]] == list(range(8))
+    for e in score(whole.folder).encounters:
+        for b, row in enumerate(row for row in rows if row["log"] == e.name):
+            assert int(row["seed"]) == e.seed
+            assert row["truth"] == ("bag", "barrier")[e.truth]
+            for m, moment in enumerate(results.MOMENTS):
+                told = float(row[f"p_barrier at {moment}"])
+                assert told == e.p_barrier[m, b] or (told != told and e.p_barrier[m, b] != e.p_barrier[m, b])
+
+
+def test_a_longer_campaign_adds_to_a_shorter_one(whole, tmp_path, monkeypatch):
+    plan = whole._replace(folder=tmp_path / "out", encounters=5)
+    assert campaign(plan, 1) == 0
+    driven, drive = [], campaigns.drive
+    monkeypatch.setattr(campaign_command, "drive", lambda job: driven.append(job.number) or drive(job))
+    assert campaign(plan, 1) == 0
+    assert driven == []
+    assert campaign(plan._replace(encounters=8), 1) == 0
+    assert driven == [5, 6, 7]
+    assert hashes(plan.folder) == hashes(whole.folder)
+    assert json.loads((plan.folder / MANIFEST).read_text())["encounters"] == 8
+    assert campaign(plan, 1) == 0  # fewer than are there
+    assert json.loads((plan.folder / MANIFEST).read_text())["encounters"] == 8
+
+
+def test_a_sweep_drives_the_same_seeds_in_every_setting(tmp_path):
+    sweep = parse_sweep(["fog.visibility=15,60", "driver.policy=bayes, most_likely_label"])
+    plan = Campaign(SHORT, 2, tmp_path / "out", sweep=sweep)
+    assert campaign(plan, 1) == 0
+    rows = table(plan.folder)[::3]
+    assert [(r["fog.visibility"], r["driver.policy"]) for r in rows[:4]] == [
+        ("15", "bayes"), ("15", "most_likely_label"), ("60", "bayes"), ("60", "most_likely_label")
+    ]  # fmt: skip
+    seeds = [[r["seed"] for r in rows if int(r["number"]) == k] for k in (0, 1)]
+    assert [len(set(s)) for s in seeds] == [1, 1]
+    assert seeds[0] != seeds[1]
+    for row in rows:
+        with Replay(plan.folder / row["log"]) as log:
+            assert log.scenario["fog"]["visibility"] == float(row["fog.visibility"])
+            assert log.scenario["driver"]["policy"] == row["driver.policy"]
+    assert hashes(plan.folder)
+
+
+def test_logs_of_scans_hold_them(tmp_path):
+    plan = Campaign(SHORT, 1, tmp_path / "out", level="scans")
+    assert campaign(plan, 1) == 0
+    with Replay(next(plan.folder.glob("*.h5"))) as log:
+        assert (log[0].power > 0).any()
+
+
+# What goes wrong
+
+
+def failing(numbers):
+    """What drives, but for some encounters, which raise."""
+
+    def run_or_fail(scenario, seed):
+        if seed in numbers:
+            raise RuntimeError("the lidar\nburnt out")
+        return real(scenario, seed)
+
+    real = campaigns.run
+    return run_or_fail
+
+
+def test_failures_are_kept_with_their_cause_until_they_are_tried_again(whole, tmp_path, monkeypatch, capsys):
+    plan = whole._replace(folder=tmp_path / "out")
+    jobs = list(plan.jobs())
+    with monkeypatch.context() as broken:
+        broken.setattr(campaigns, "run", failing({jobs[2].seed, jobs[5].seed}))
+        assert campaign(plan, 1) == 3
+    told = capsys.readouterr()
+    assert f"encounter 2, seed {jobs[2].seed}, failed: RuntimeError: the lidar burnt out" in told.err
+    assert "6 of 8 encounters" in told.out
+    assert "2 of 8 encounters failed" in told.err
+    cause = json.loads(jobs[5].failure.read_text())
+    assert (cause["number"], cause["seed"], cause["settings"]) == (5, jobs[5].seed, {})
+    assert "burnt out" in cause["traceback"]
+    assert campaign(plan, 1) == 3  # left out
+    assert not jobs[5].log.exists()
+    assert campaign(plan, 1, retry_failed=True) == 0
+    assert list((plan.folder / FAILURES).iterdir()) == []
+    assert (plan.folder / RESULTS).read_bytes() == (whole.folder / RESULTS).read_bytes()
+
+
+@pytest.mark.parametrize("cut", [0, 50, 400, -1])
+def test_a_torn_table_is_mended_from_the_logs(whole, tmp_path, cut):
+    plan = whole._replace(folder=tmp_path / "out")
+    assert campaign(plan, 1) == 0
+    path = plan.folder / RESULTS
+    before = path.read_bytes()
+    path.write_bytes(before[:cut])
+    (plan.folder / ".torn.h5.0.tmp").write_bytes(b"of a killed process")
+    assert campaign(plan, 1) == 0
+    assert path.read_bytes() == before
+    assert not list(plan.folder.glob(".*"))
+
+
+def test_a_table_of_something_else_is_told_and_left(whole, tmp_path):
+    plan = whole._replace(folder=tmp_path / "out", encounters=1)
+    assert campaign(plan, 1) == 0
+    path = plan.folder / RESULTS
+    path.write_text("mine,yours\n1,2\n")
+    with pytest.raises(UserError, match=r"results.csv is no such table \(columns mine, yours\).*move it away"):
+        campaign(plan, 1)
+    assert path.read_text() == "mine,yours\n1,2\n"
+
+
+def test_a_damaged_log_is_told_and_left(whole, tmp_path):
+    plan = whole._replace(folder=tmp_path / "out", encounters=2)
+    assert campaign(plan, 1) == 0
+    log = next(plan.folder.glob("*.h5"))
+    log.write_bytes(log.read_bytes()[:2000])
+    (plan.folder / RESULTS).unlink()
+    with pytest.raises(UserError, match=f"{log.name}.*damaged"):
+        campaign(plan, 1)
+    assert log.stat().st_size == 2000
+    log.unlink()
+    assert campaign(plan, 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--encounters", 0], "found --encounters 0, expected at least 1"),
+        (["--encounters", 2, "--sweep", "fog.visiblity=1,2"], "unknown scenario field 'fog.visiblity': did you mean"),
+        (["--encounters", 2, "--sweep", "fog.visibility=10,x"], "fog.visibility='x': expected float"),
+        (["--encounters", 2, "--sweep", "fog.visibility=10,10"], "found --sweep fog.visibility=10,10, expected"),
+        (["--encounters", 2, "--sweep", "fog.visibility"], "found --sweep fog.visibility, expected FIELD=A,B"),
+        (["--encounters", 2, "--filters", "kalmann"], "unknown filter 'kalmann': did you mean 'kalman'"),
+        (["--encounters", 2, "--log", "all"], "log level is 'all', expected one of scans, beliefs"),
+        (["--encounters", 2, "--set", "fog.visibility=30"], "was begun with scenario {fog: {visibility: "),
+        (["--encounters", 2, "--seed", 1], "was begun with seed 0, found 1: name another --out"),
+    ],
+)
+def test_a_mistake_is_one_line_and_changes_nothing(whole, tmp_path, capsys, words, told):
+    script = tmp_path / "short.py"
+    script.write_text(LONG.replace("'bnn')", "'bnn'), duration=0.3"))
+    before = {p.name: p.stat().st_mtime_ns for p in whole.folder.iterdir()}
+    assert run(script, *words, "--out", whole.folder) == 2
+    line = capsys.readouterr().err
+    assert told in line
+    assert line.count("\n") == 1
+    assert {p.name: p.stat().st_mtime_ns for p in whole.folder.iterdir()} == before
+    assert run(script, *words[:2], *words[2:], "--out", tmp_path / "new") == 2 or "begun" in told
+    assert "begun" in told or not (tmp_path / "new").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"is not empty and holds no campaign\.json: name another --out"):
+        campaign(Campaign(SHORT, 1, tmp_path), 1)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_full_disk_ends_the_campaign_and_loses_nothing(whole, tmp_path, monkeypatch):
+    """A file system of its own, of one megabyte."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", small], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        plan = whole._replace(folder=small / "out")
+        with pytest.raises(UserError, match=r"cannot write to .*No space left on device.*make room"):
+            campaign(plan._replace(encounters=30), 1)
+        done = hashes(plan.folder)
+        assert 0 < len(done) < 30
+        assert not list(plan.folder.glob(".*"))
+        subprocess.run(["mount", "-o", "remount,size=20m", small], check=True)
+        assert campaign(plan._replace(encounters=30), 1) == 0
+        assert hashes(plan.folder).items() >= done.items()
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+
+
+# Who ends it
+
+
+def spawned(script, out, *words):
+    """A campaign of thirty encounters in processes of its own."""
+    command = [sys.executable, "-m", "fogsim.cli", "campaign", script, "--encounters", 30, "--out", out, "--jobs", 2]
+    return subprocess.Popen(
+        list(map(str, [*command, *words])), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    path = tmp_path_factory.mktemp("script") / "long.py"
+    path.write_text(LONG)
+    return path
+
+
+def workers_of(process):
+    """Those that drive, not loky's resource tracker."""
+    return [c for c in children(process.pid) if "tracker" not in Path(f"/proc/{c}/cmdline").read_text()]
+
+
+@PROC
+@pytest.mark.parametrize("victim", ["worker", "campaign", "ctrl-c"])
+def test_what_was_done_is_kept_and_gone_on_with(victim, script, tmp_path):
+    out = tmp_path / "out"
+    first = spawned(script, out)
+    assert until(lambda: len(list(out.glob("*.h5"))) >= 2 or first.poll() is not None)
+    workers = workers_of(first)
+    assert len(workers) == 2
+    if victim == "worker":
+        os.kill(workers[0], signal.SIGKILL)
+    else:
+        first.send_signal(signal.SIGKILL if victim == "campaign" else signal.SIGINT)
+    _, err = first.communicate(timeout=60)
+    assert until(lambda: not any(map(runs, workers)), 10.0)
+    expected = {"worker": (2, "a process ended from outside"), "ctrl-c": (130, "interrupted: the same command")}
+    code, line = expected.get(victim, (-signal.SIGKILL, ""))
+    assert (first.returncode, line in err) == (code, True), err
+    assert victim == "campaign" or err.count("\n") == 1  # there loky's tracker tidies up, and says so
+    done = {p.name for p in out.glob("*.h5")}
+    assert 2 <= len(done) < 30
+    second = spawned(script, out)
+    assert "30 of 30 encounters" in second.communicate(timeout=200)[0]
+    assert done < set(hashes(out))
