@@ -34,5 +34,6 @@ def make_filter(name: str, model: Model) -> Filter[Any]:
     KeyError
         If no filter has that name.
     """
-    module, _, attribute = known_filters()[name].partition(":")
+    where = FILTERS.get(name) or known_filters()[name]  # to look for what is installed takes ten times as long
+    module, _, attribute = where.partition(":")
     return getattr(import_module(module), attribute)(model=model)

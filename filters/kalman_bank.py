@@ -103,7 +103,7 @@ def seen(model: Model, klass: int, bank: Bank, features: Features, scale: float)
     """A bank after a cluster, taken to be its object's; `scale` is of R."""
     z = cluster.measured(features, model)
     done = [look_at(model, klass, mode, z, features, scale) for mode in bank.modes]
-    chance = [look_for(model, klass, *mode, features)[0] for mode in bank.modes]
+    chance, _ = look_for(model, klass, bank, features)
     after, log_evidence = reweigh(
         bank_of(bank.log_probs, [Gaussian(d.mean, d.covariance) for d in done]),
         np.log(chance) + np.array([d.log_evidence for d in done]),
@@ -129,9 +129,8 @@ def bank_nis(log_probs: Array, done: list[Update]) -> float:
 
 def missed(model: Model, klass: int, bank: Bank, features: Features) -> BankUpdate:
     """A bank after a look that found no cluster."""
-    looked = [look_for(model, klass, *mode, features) for mode in bank.modes]
-    after = bank_of(bank.log_probs, [g for _, g in looked])
-    return BankUpdate(*reweigh(after, np.log1p([-chance for chance, _ in looked])), np.nan)
+    chance, after = look_for(model, klass, bank, features)
+    return BankUpdate(*reweigh(after, np.log1p(-chance)), np.nan)
 
 
 def uniform(low: float, high: float) -> tuple[float, float]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri
 
-from filters.belief import moments
+from filters.imm import Bank
 from filters.models.detection import detection_probability, expected_echoes
 from filters.models.model import Model
 from filters.models.outline import LEAST_WIDTH, REFLECTANCE, TOP, WIDTH, X, Y, setback
-from filters.spec import BARRIER, Array, Features, Gaussian
+from filters.spec import BARRIER, Array, Features
 
 # Chance of a cluster where no echo is expected (.002 to .01 in simulated encounters), and where many are: all were
 # found there, but misses of one object are not independent, so that each is worth ln 100 at most.
@@ -47,8 +47,8 @@ def bounds(model: Model, klass: int) -> tuple[Array, Array]:
     return low, high
 
 
-def look_for(model: Model, klass: int, mean: Array, covariance: Array, features: Features) -> tuple[float, Gaussian]:
-    """P(cluster) of a mode, and the mode given that there was none.
+def look_for(model: Model, klass: int, bank: Bank, features: Features) -> tuple[Array, Bank]:
+    """P(cluster) of every mode (m,), and the bank given that there was none, its modes' probabilities as they were.
 
     Both are quadratures over place ahead, top and reflectance u ~ N(m, S): a miss says the object is
     farther, between two rings or darker. Its moments m', S' move the whole state by K = P_u S⁻¹:
@@ -57,17 +57,26 @@ def look_for(model: Model, klass: int, mean: Array, covariance: Array, features:
     after another cannot shrink the object away.
     """
     u = [X, TOP, REFLECTANCE]
-    S = covariance[np.ix_(u, u)] + 1e-9 * np.eye(3)
-    nodes = mean[u] + NODES @ np.linalg.cholesky(S).T
-    top, bright = nodes[:, 1:].clip(*bounds(model, klass)).T
-    aside = mean[Y] - features.pose.y
-    width = np.maximum(mean[WIDTH], LEAST_WIDTH)
-    distance = np.hypot(nodes[:, 0] - features.pose.x, aside) - setback(model, klass, width)
-    distance = np.maximum(distance, NEAREST)
-    echoes = expected_echoes(model, klass, features.pose.z, distance, width, top, bright, features.log_visibility)
-    chance = MISSED + (SURE - MISSED) * detection_probability(echoes)
+    S = bank.covariance[:, u][:, :, u] + 1e-9 * np.eye(3)
+    nodes = bank.mean[:, None, u] + NODES @ np.linalg.cholesky(S).transpose(0, 2, 1)
+    chance = chances(model, klass, bank.mean, nodes, features)
     unseen = NODE_WEIGHTS * (1.0 - chance)
-    moved = moments(nodes, unseen / unseen.sum())
-    K = covariance[:, u] @ np.linalg.inv(S)
-    after = Gaussian(mean + K @ (moved.mean - mean[u]), covariance + K @ (moved.covariance - S) @ K.T)
-    return float(NODE_WEIGHTS @ chance), after
+    unseen = unseen / unseen.sum(axis=1, keepdims=True)
+    mean = np.einsum("mn,mni->mi", unseen, nodes)
+    spread = nodes - mean[:, None]
+    moved = (unseen[:, :, None] * spread).transpose(0, 2, 1) @ spread
+    K = bank.covariance[:, :, u] @ np.linalg.inv(S)
+    shift = np.einsum("mij,mj->mi", K, mean - bank.mean[:, u])
+    after = bank.covariance + K @ (moved - S) @ K.transpose(0, 2, 1)
+    return chance @ NODE_WEIGHTS, bank._replace(mean=bank.mean + shift, covariance=after)
+
+
+def chances(model: Model, klass: int, mean: Array, nodes: Array, features: Features) -> Array:
+    """P(cluster) at nodes (m, n, 3) of the modes' place ahead, top and reflectance; the rest is at their means."""
+    low, high = bounds(model, klass)
+    top, bright = np.moveaxis(nodes[:, :, 1:].clip(low, high), -1, 0)
+    width = np.maximum(mean[:, WIDTH, None], LEAST_WIDTH)
+    distance = np.hypot(nodes[:, :, 0] - features.pose.x, mean[:, Y, None] - features.pose.y)
+    distance = np.maximum(distance - setback(model, klass, width), NEAREST)
+    echoes = expected_echoes(model, klass, features.pose.z, distance, width, top, bright, features.log_visibility)
+    return MISSED + (SURE - MISSED) * detection_probability(echoes)

@@ -1,13 +1,13 @@
-"""run(scenario, seed) -> Iterator[Frame]: the only loop."""
+"""run(scenario, seed) -> frames: the only loop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from time import perf_counter
 
 import numpy as np
 
-from filters import known_filters
+from filters import FILTERS, known_filters
 from filters.models.optics import MOST_ECHOES, echo_table
 from filters.models.visibility import visibility_prior
 from filters.spec import EgoMotion, Gaussian, Pose, Prior, Scan
@@ -33,8 +33,8 @@ EXACT = 0.01  # m: a place announced as exact is taken to be this uncertain
 STILL = 0.5  # s at rest after which a run ends
 
 
-def run(scenario: Scenario, seed: int) -> Iterator[Frame]:
-    """Drive one encounter and yield its frames.
+def run(scenario: Scenario, seed: int) -> Generator[Frame, int | None, None]:
+    """Drive one encounter and yield its frames; an action that is sent back is taken instead of the driver's.
 
     Parameters
     ----------
@@ -82,22 +82,22 @@ def run(scenario: Scenario, seed: int) -> Iterator[Frame]:
         beliefs = followers.beliefs()
         choice = choose(beliefs, memory.tracks, motion, scenario, opened)
         rest = perceived - clock + perf_counter() - fused
-        yield frame_of(
+        sent = yield frame_of(
             world, pose, motion.pose, scenario, returns, readings, percepts, followers, beliefs, choice, opened, rest
         )
         opened |= choice.open
         still = still + scenario.dt if world.ego.speed < 0.05 else 0.0
         if still >= STILL or worlds.collided(world, scenario) or worlds.farthest_left(world, scenario) < -PASSED:
             break
-        world = worlds.step(world, choice.action, scenario, stream(seed, "motion", tick))
+        action = choice.action if sent is None else sent
+        world = worlds.step(world, action, scenario, stream(seed, "motion", tick))
 
 
 def check(scenario: Scenario) -> None:
     """Refuse what could not run, naming the remedy."""
-    known = list(known_filters())
     for name in scenario.filters:
-        if name not in known:
-            raise UserError(f"unknown filter {name!r}: {did_you_mean(name, known)}")
+        if name not in FILTERS and name not in known_filters():
+            raise UserError(f"unknown filter {name!r}: {did_you_mean(name, list(known_filters()))}")
     if len(set(scenario.filters)) < len(scenario.filters):
         raise UserError(f"filters {','.join(scenario.filters)} name one twice, expected each once")
     if not 1 <= len(scenario.hazards) <= MAX_TRACKS:

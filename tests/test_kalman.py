@@ -214,7 +214,7 @@ def test_a_look_s_evidence_counts_that_there_was_a_cluster():
     """Of one mode: ln P(cluster) + ln p(z | past)."""
     bank = start(FILTER.model, BAG, PRIOR)
     one, data = bank_of(np.zeros(1), bank.modes[:1]), features(log_visibility=np.log(20.0))
-    chance = look_for(FILTER.model, BAG, *bank.modes[0], data)[0]
+    chance = look_for(FILTER.model, BAG, bank, data)[0][0]
     assert chance < 0.9
     done = look_at(FILTER.model, BAG, bank.modes[0], measured(data, FILTER.model), data, 1.0)
     assert seen(FILTER.model, BAG, one, data, 1.0).log_evidence == pytest.approx(np.log(chance) + done.log_evidence)
