@@ -30,6 +30,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/bench/scan.py
 	$(BIN)/python tests/bench/fogging.py
 	$(BIN)/python tests/bench/frame_time.py
+	$(BIN)/python tests/bench/campaign.py
 	$(BIN)/python tests/bench/kernels.py
 	$(BIN)/python scenarios/studies/bearing_range.py
 	$(BIN)/python scenarios/studies/kernel_bayes.py

@@ -24,7 +24,7 @@ import numpy as np
 
 from filters.belief import mix, moments, normalise
 from filters.displaced import Odometry, certain
-from filters.looks import LidarLook, Look, RadarLook
+from filters.looks import NO_ECHOES, LidarLook, Look, RadarLook
 from filters.models.model import Model
 from filters.models.object_echo import believable, clutter_table, odd_echoes, window_of
 from filters.models.optics import echo_table
@@ -49,7 +49,7 @@ from filters.stories import Step, step_of, stories_of
 from filters.target import Target, Weighted
 from filters.waste_free import start, temper
 
-LENGTH = 20, 8  # of the chains, in doubt and without
+LENGTH = 20, 5  # of the chains, in doubt and without
 MEMORY = 10, 6  # looks by which stories are moved, in doubt and without, and up to twice as many
 BEAMS = 200, 32  # on a candidate at most, in doubt and without
 SETTLED = 40.0  # nats between the classes from which on only the likelier is followed, to know where it is
@@ -139,9 +139,10 @@ class ParticleFilter:
             return state, Info(np.zeros(len(state.clouds)))
         fog, clutter = update_visibility(state.visibility, table, *window.beams())
         background = clutter_table(window, clutter)
-        where = stories_of(self.model, state.origins)[BAG].later(state.steps).origin
-        middle = background[..., background.shape[2] // 2]
-        echoes = odd_echoes(window, middle, where, tallest)
+        echoes = NO_ECHOES  # once there is no doubt nothing is searched for
+        if not state.settled:
+            where = stories_of(self.model, state.origins)[BAG].later(state.steps).origin
+            echoes = odd_echoes(window, background[..., background.shape[2] // 2], where, tallest)
         seen = LidarLook(len(state.steps), window, clutter.nodes, background, fog, echoes)
         return self.weigh(state._replace(visibility=fog), seen, rng)
 

@@ -149,6 +149,21 @@ def fog(
 
 
 @app.command()
+def data(
+    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO.py", show_default=False)],
+    encounters: Annotated[int, typer.Option(help="To simulate.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE.h5", help="New.", show_default=False)],
+    seed: Seed = 0,
+    scans: Annotated[bool, typer.Option("--scans", help="Keep the scans too, some 60 kB a frame.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Write labelled frames for learners: features, and if wanted scans."""
+    from fogsim import dataset, scripts
+
+    dataset.write(out, scripts.resolve(scripts.load(scenario), None, []), encounters, seed, scans, jobs)
+
+
+@app.command()
 def train(
     what: Annotated[str, typer.Argument(metavar="classifier|kernel", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="FILE.safetensors", help="The checkpoint.", show_default=False)],

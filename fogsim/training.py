@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from filters.spec import CLASSES, FEATURES, Array
+from filters.spec import CLASSES, Array
 from filters.streams import stream
 from filters.tempering import fit_tempering, fused, log_loss, totals
 from filters.trained import save
+from fogsim import dataset
+from fogsim.dataset import Looks
 from fogsim.errors import UserError
-from fogsim.frame import Frame
-from fogsim.scenario import Driver, Scenario
+from fogsim.scenario import Scenario
 
 What = Literal["classifier", "kernel"]
-VISIBILITIES = (15.0, 90.0)  # m, weather reports to train under
-SPEEDS = (3.0, 9.0)  # m/s: from a car that creeps to a full approach
-SIDES = 1.2  # m, wider than any scenario's: where an object lies says nothing of what it is
 WORKERS = 2
 FEWEST = 40  # encounters: fewer leave next to nothing to hold out
 HELD_OUT = 0.25
 PAIRS = 600
 RANGES = (20.0, 15.0, 10.0)  # m, at which the summary scores
 EVEN = np.full(len(CLASSES), -np.log(len(CLASSES)))
-
-
-class Looks(NamedTuple):
-    """Frames of one candidate each, as arrays (n, ...) in the order of encounters and time."""
-
-    encounter: Array
-    features: Array
-    label: Array
-    distance: Array
-    visibility: Array
-    weight: Array
-
-    def take(self, which: np.ndarray) -> Looks:
-        """The frames at an index or mask."""
-        return Looks(*(a[which] for a in self))
-
-    @property
-    def detected(self) -> Array:
-        """1 where perception saw the candidate, else 0: (n,)."""
-        return (self.features[:, FEATURES.index("detected")] > 0.5).astype(int)
 
 
 def train(what: What, encounters: int, out: Path, seed: int, scenario: Scenario | None = None) -> dict[str, float]:
@@ -82,13 +56,13 @@ def train(what: What, encounters: int, out: Path, seed: int, scenario: Scenario 
     """
     check(what, encounters, out, seed)
     scenario = scenario or Scenario()
-    steps = track(collect(scenario, encounters, seed), f"simulate {encounters} encounters", total=encounters)
-    looks = Looks(*(np.concatenate(parts) for parts in zip(*steps, strict=True)))
-    held = np.isin(looks.encounter, stream(seed, "held out").permutation(encounters)[: round(HELD_OUT * encounters)])
+    with TemporaryDirectory(prefix="fogsim-") as scratch:
+        dataset.write(Path(scratch) / "frames.h5", scenario, encounters, seed, processes=WORKERS)
+        learnt, held = (part.looks for part in dataset.Dataset(Path(scratch) / "frames.h5").split(HELD_OUT, seed))
     with Console(stderr=True).status(f"fit the {what}"):
         fit = fit_classifier if what == "classifier" else fit_kernel
-        tensors, evidence = fit(looks.take(~held), looks.take(held), seed)
-        tensors["tau"], scores = temper(evidence, looks.take(held))
+        tensors, evidence = fit(learnt, held, seed)
+        tensors["tau"], scores = temper(evidence, held)
     command = f"fogsim train {what} --encounters {encounters} --seed {seed} --out {out.name}"
     kind = "bnn" if what == "classifier" else "kernel_bayes"
     header = {"kind": kind, "command": command, "seed": seed, "encounters": encounters, "scenario": scenario.hash}
@@ -110,55 +84,6 @@ def check(what: str, encounters: int, out: Path, seed: int) -> None:
             raise UserError(f"{path} exists and is not overwritten; name another file or remove it first")
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise UserError(f"cannot write {out}, expected a name ending in .safetensors in a folder that exists")
-
-
-def vary(scenario: Scenario, seed: int, encounter: int) -> Scenario:
-    """The scenario of one training encounter: own weather, speed, side of the road and coin toss; nobody brakes."""
-    rng = stream(seed, "training", encounter)
-    report = float(np.exp(rng.uniform(*np.log(VISIBILITIES))))
-    speed = float(rng.uniform(*SPEEDS))
-    return dataclasses.replace(
-        scenario,
-        filters=(),
-        driver=Driver(policy="open_loop"),
-        hazards=(dataclasses.replace(scenario.hazards[0], kind="draw", barrier_probability=0.5, y_spread=SIDES),),
-        fog=dataclasses.replace(scenario.fog, visibility=report),
-        ego=dataclasses.replace(scenario.ego, speed=(speed, speed)),
-    )
-
-
-def usable(frame: Frame) -> bool:
-    """Whether the candidate is ahead and was looked at."""
-    return bool(frame.distance_left[0] > 0.0 and np.isfinite(frame.features[0]).all())
-
-
-def simulate(scenario: Scenario, seed: int, encounter: int) -> Looks:
-    """Frames of one encounter, its first candidate, up to the car's front.
-
-    A frame weighs the metres driven since the last: a creeping car's many frames show no more than a
-    fast one's few.
-    """
-    from fogsim.runner import run
-
-    run_seed = int(stream(seed, "training run", encounter).integers(2**31))
-    frames = [f for f in run(vary(scenario, seed, encounter), run_seed) if usable(f)]
-    n = len(frames)
-    distance = np.array([f.distance_left[0] for f in frames])
-    return Looks(
-        encounter=np.full(n, encounter),
-        features=np.array([f.features[0] for f in frames], np.float64),
-        label=np.array([f.truth_class[0] for f in frames]).astype(int),
-        distance=distance,
-        visibility=np.array([f.visibility for f in frames]),
-        weight=np.full(n, (distance.max() - distance.min()) / n),
-    )
-
-
-def collect(scenario: Scenario, encounters: int, seed: int) -> Iterator[Looks]:
-    """Simulate encounters in `WORKERS` processes, in order."""
-    with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        n = range(encounters)
-        yield from pool.map(simulate, [scenario] * encounters, [seed] * encounters, n, chunksize=4)
 
 
 def fit_classifier(looks: Looks, held: Looks, seed: int) -> tuple[dict[str, Array], Array]:

@@ -6,10 +6,11 @@ import pytest
 from filters.spec import FEATURES
 from filters.tempering import LEAST, fit_tempering, fused, log_loss, totals
 from filters.trained import load
-from fogsim import training
+from fogsim import dataset, training
+from fogsim.dataset import Looks
 from fogsim.errors import UserError
 from fogsim.scenario import Scenario
-from fogsim.training import Looks, train
+from fogsim.training import train
 
 
 def looks_of(encounter):
@@ -33,7 +34,7 @@ def quick(monkeypatch):
     from filters.posterior import svi
 
     fit = svi.fit
-    monkeypatch.setattr(training, "collect", lambda scenario, n, seed: (looks_of(e) for e in range(n)))
+    monkeypatch.setattr(dataset, "collect", lambda scenario, n, *_: (looks_of(e)._asdict() for e in range(n)))
     monkeypatch.setattr(svi, "fit", lambda *args: fit(*args, steps=150))
     monkeypatch.setattr(training, "PAIRS", 120)
 
@@ -73,7 +74,7 @@ def test_what_cannot_end_well_is_refused_at_once(tmp_path, what, encounters, nam
 
 
 def test_training_encounters_span_weather_and_speed_and_nobody_brakes():
-    varied = [training.vary(Scenario(), 1, k) for k in range(200)]
+    varied = [dataset.vary(Scenario(), 1, k) for k in range(200)]
     reports = np.array([s.fog.visibility for s in varied])
     speeds = np.array([s.ego.speed[0] for s in varied])
     assert reports.min() < 20.0
@@ -81,7 +82,7 @@ def test_training_encounters_span_weather_and_speed_and_nobody_brakes():
     assert speeds.min() < 3.5
     assert speeds.max() > 8.5
     assert {s.driver.policy for s in varied} == {"open_loop"}
-    assert training.vary(Scenario(), 1, 7) == varied[7]
+    assert dataset.vary(Scenario(), 1, 7) == varied[7]
 
 
 def test_pairs_are_balanced_and_spread_over_distance():

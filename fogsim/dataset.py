@@ -1,0 +1,238 @@
+"""Labelled frames for learners, drawn by the simulator: features, and if wanted the scans that they are measured from.
+
+    fogsim data scenarios/creeping_fog.py --encounters 600 --scans --out frames.h5
+
+    from torch.utils.data import DataLoader
+    from fogsim.dataset import Dataset
+    for batch in DataLoader(Dataset("frames.h5"), batch_size=64, shuffle=True): ...
+
+One HDF5 file with a dataset for each of `FIELDS`, first axis the frame, in the order of encounters and time; each has
+the attributes units and description. Frames of one encounter are much alike: hold out whole encounters (`split`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from rich.progress import track
+
+from filters.spec import CLASSES, FEATURES, Array
+from filters.streams import stream
+from fogsim.engines import local
+from fogsim.errors import UserError, one_line
+from fogsim.frame import POWER_UNIT, RANGE_UNIT, Frame
+from fogsim.runner import check, run
+from fogsim.scenario import Driver, Scenario
+
+VISIBILITIES = (15.0, 90.0)  # m, weather reports to train under
+SPEEDS = (3.0, 9.0)  # m/s: from a car that creeps to a full approach
+SIDES = 1.2  # m, wider than any scenario's: where an object lies says nothing of what it is
+FIELDS = {
+    "encounter": ("", "which encounter the frame is of"),
+    "features": ("see the attribute features", "what perception measures of the first candidate"),
+    "label": ("", "its class, an index into the attribute classes"),
+    "distance": ("m", "true distance along the road from ego's front to its centre"),
+    "visibility": ("m", "true meteorological optical range"),
+    "weight": ("m", "driven since the last frame: a creeping car's many frames show no more than a fast one's few"),
+    "range": (f"{RANGE_UNIT} m", "range of each echo (rings, columns, echoes)"),
+    "power": (f"{POWER_UNIT:g} of the noise", "power of each echo, 0 where there was none"),
+}
+SCANS = ("range", "power")
+SCHEMA = 1
+
+
+class Looks(NamedTuple):
+    """The frames but for scans, as arrays (n, ...)."""
+
+    encounter: Array
+    features: Array
+    label: Array
+    distance: Array
+    visibility: Array
+    weight: Array
+
+    def take(self, which: np.ndarray) -> Looks:
+        """The frames at an index or mask."""
+        return Looks(*(a[which] for a in self))
+
+    @property
+    def detected(self) -> Array:
+        """1 where perception saw the candidate, else 0: (n,)."""
+        return (self.features[:, FEATURES.index("detected")] > 0.5).astype(int)
+
+
+def vary(scenario: Scenario, seed: int, encounter: int) -> Scenario:
+    """The scenario of one training encounter: own weather, speed, side of the road and coin toss; nobody brakes."""
+    rng = stream(seed, "training", encounter)
+    report = float(np.exp(rng.uniform(*np.log(VISIBILITIES))))
+    speed = float(rng.uniform(*SPEEDS))
+    return dataclasses.replace(
+        scenario,
+        filters=(),
+        driver=Driver(policy="open_loop"),
+        hazards=(dataclasses.replace(scenario.hazards[0], kind="draw", barrier_probability=0.5, y_spread=SIDES),),
+        fog=dataclasses.replace(scenario.fog, visibility=report),
+        ego=dataclasses.replace(scenario.ego, speed=(speed, speed)),
+    )
+
+
+def usable(frame: Frame) -> bool:
+    """Whether the candidate is ahead and was looked at."""
+    return bool(frame.distance_left[0] > 0.0 and np.isfinite(frame.features[0]).all())
+
+
+def simulate(encounter: int, scenario: Scenario, seed: int, scans: bool) -> tuple[int, dict[str, np.ndarray]]:
+    """The fields of one encounter's frames, up to the car's front. Runs in a worker process."""
+    run_seed = int(stream(seed, "training run", encounter).integers(2**31))
+    frames = [f for f in run(vary(scenario, seed, encounter), run_seed) if usable(f)]
+    n = len(frames)
+    distance = np.array([f.distance_left[0] for f in frames])
+    fields = {
+        "encounter": np.full(n, encounter),
+        "features": np.array([f.features[0] for f in frames], np.float32).reshape(n, len(FEATURES)),
+        "label": np.array([f.truth_class[0] for f in frames], np.int8),
+        "distance": distance,
+        "visibility": np.array([f.visibility for f in frames]),
+        "weight": np.full(n, np.ptp(distance) / n if n else 0.0),
+    }
+    if scans and n:
+        fields |= {name: np.stack([getattr(f, name) for f in frames]) for name in SCANS}
+    return encounter, fields
+
+
+def collect(
+    scenario: Scenario, encounters: int, seed: int, scans: bool = False, processes: int = 1
+) -> Iterator[dict[str, np.ndarray]]:
+    """The fields of every encounter, in order, whatever the number of processes."""
+    work, early = partial(simulate, scenario=scenario, seed=seed, scans=scans), dict[int, dict[str, np.ndarray]]()
+    due = 0
+    for encounter, fields in local(work, range(encounters), processes):
+        early[encounter] = fields
+        while due in early:
+            yield early.pop(due)
+            due += 1
+
+
+def write(path: Path, scenario: Scenario, encounters: int, seed: int, scans: bool = False, processes: int = 1) -> None:
+    """Draw encounters under weather reports of 15 to 90 m and speeds of 3 to 9 m/s, and write their frames.
+
+    Parameters
+    ----------
+    path : Path
+        Of the HDF5 file; it must not exist.
+    scenario : Scenario
+        What to vary (`vary`).
+    encounters, seed : int
+        They determine every frame, whatever the number of processes.
+    scans : bool
+        Whether to keep the scans: some 60 kB a frame.
+    processes : int
+        That simulate.
+
+    Raises
+    ------
+    UserError
+        If the numbers are out of range, or the file exists or cannot be written.
+    """
+    if encounters < 1 or seed < 0:
+        raise UserError(f"found {encounters} encounters, seed {seed}, expected at least 1, and 0")
+    check(vary(scenario, seed, 0))
+    if path.exists():
+        raise UserError(f"{path} exists and is never overwritten: choose another name or remove it")
+    part = path.with_name(f".{path.name}.part")
+    parts = track(
+        collect(scenario, encounters, seed, scans, processes), f"simulate {encounters} encounters", total=encounters
+    )
+    try:
+        with h5py.File(part, "w") as file:
+            header = {"schema": SCHEMA, "seed": seed, "encounters": encounters, "scenario": scenario.json}
+            file.attrs.update(header | {"features": json.dumps(FEATURES), "classes": json.dumps(CLASSES)})
+            for fields in parts:
+                append(file, fields)
+        part.rename(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({one_line(error)}): choose another place") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def append(file: h5py.File, fields: dict[str, np.ndarray]) -> None:
+    """Add an encounter's frames."""
+    for name, values in fields.items():
+        if name not in file:
+            kind = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if name in SCANS else {}
+            chunk = (1 if name in SCANS else 256, *values.shape[1:])
+            file.create_dataset(name, data=values, maxshape=(None, *values.shape[1:]), chunks=chunk, **kind)
+            file[name].attrs["units"], file[name].attrs["description"] = FIELDS[name]
+            continue
+        file[name].resize(len(file[name]) + len(values), axis=0)
+        file[name][-len(values) :] = values
+
+
+class Dataset:
+    """The frames of a file, as a map-style data set of PyTorch: `len`, and a dictionary of arrays per frame.
+
+    It opens the file in whichever process reads it first, so that a ``DataLoader`` may have workers.
+
+    Parameters
+    ----------
+    path : path
+        As `write` made it.
+    which : array of int, optional
+        The frames to have, e.g. those of `split`; all if none.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it is none of ours.
+    """
+
+    def __init__(self, path: str | Path, which: np.ndarray | None = None) -> None:
+        self.path, self._file = Path(path), None
+        try:
+            with h5py.File(self.path, "r") as file:
+                found, count = file.attrs.get("schema"), len(file["label"]) if "label" in file else 0
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({one_line(error)}), expected what `fogsim data` writes") from error
+        if found != SCHEMA:
+            raise UserError(f"{path} has schema {found}, expected {SCHEMA}: write it again (`fogsim data`)")
+        self.which = np.arange(count) if which is None else np.asarray(which)
+
+    @property
+    def file(self) -> h5py.File:
+        """Open in this process."""
+        if self._file is None:
+            self._file = h5py.File(self.path, "r")
+        return self._file
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_file": None}
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """One frame; scans in m and noise units."""
+        frame = {name: self.file[name][self.which[index]] for name in FIELDS if name in self.file}
+        units = {"range": RANGE_UNIT, "power": POWER_UNIT}
+        return frame | {name: (frame[name] * units[name]).astype(np.float32) for name in SCANS if name in frame}
+
+    @property
+    def looks(self) -> Looks:
+        """All but the scans, at once."""
+        values = Looks(*(self.file[name][:] for name in Looks._fields))
+        return values._replace(features=values.features.astype(float), label=values.label.astype(int)).take(self.which)
+
+    def split(self, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """So large a share of the encounters held out: the other frames, and theirs."""
+        encounter = self.looks.encounter
+        names = np.unique(encounter)
+        held = np.isin(encounter, stream(seed, "held out").permutation(names)[: round(share * len(names))])
+        return Dataset(self.path, self.which[~held]), Dataset(self.path, self.which[held])
