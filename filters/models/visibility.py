@@ -46,15 +46,16 @@ def predict_visibility(now: Visibility, drift: float, dt: float) -> Visibility:
 
 
 def update_visibility(
-    prior: Visibility, table: EchoTable, ranges: Array, powers: Array, background: Surfaces
+    prior: Visibility, table: EchoTable, ranges: Array, powers: Array, background: Surfaces, count: int = NODES
 ) -> tuple[Visibility, Clutter]:
     """Posterior of ln visibility given beams (n, echoes), as if only the background (n,) stood behind them.
 
-    Quadrature: p(v | z) ∝ N(v; prior) Π_b L_b(v) on `NODES` nodes, re-centred until they resolve it.
+    Quadrature: p(v | z) ∝ N(v; prior) Π_b L_b(v) on `count` nodes, re-centred until they resolve it. Few suffice where
+    no one reads the beams' own densities between them.
     """
     mean, deviation = prior
     for _ in range(10):
-        nodes = mean + deviation * np.linspace(-REACH, REACH, NODES)
+        nodes = mean + deviation * np.linspace(-REACH, REACH, count)
         log_density = log_density_background(
             table,
             extinction(np.exp(nodes)),

@@ -15,6 +15,7 @@ from fogsim.perception import tracks as tracking
 from fogsim.perception.segment import BESIDE, TALLEST, Points, object_points
 
 EDGE = 1.0  # m between the backgrounds of neighbouring beams
+FOG_NODES = 11  # of ln visibility: .8 of a deviation apart
 CLUTTER_BEAMS = 400  # enough to know the fog to a percent or so
 
 
@@ -45,7 +46,7 @@ def predict(memory: Perception, motion: EgoMotion, dt: float, fog_drift: float =
 
 def perceive(memory: Perception, scan: Scan, time: float, table: EchoTable) -> tuple[Perception, list[Percept]]:
     """Segment, assign clusters to tracks, measure features."""
-    visibility = update_visibility(memory.visibility, table, *clutter(scan))[0]
+    visibility = update_visibility(memory.visibility, table, *clutter(scan), FOG_NODES)[0]
     points = object_points(scan)
     groups = tracking.assign(list(memory.tracks), points)
     tracks, percepts = [], []
