@@ -17,7 +17,8 @@ from functools import lru_cache
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import disk_usage
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, NamedTuple
 
 from filters import FILTERS, known_filters
@@ -34,6 +35,8 @@ from fogsim.scenario import Scenario
 MANIFEST, RESULTS, FAILURES = "campaign.json", "results.csv", "failures"
 PACKAGES = ("filters", "fogsim")
 FULL = (ENOSPC, EDQUOT, EFBIG)
+ROOM = 64 << 20  # bytes that a log may need in the scratch folder
+LOCK = ".lock"
 
 
 class Job(NamedTuple):
@@ -85,15 +88,26 @@ class Campaign(NamedTuple):
         return {"encounters": self.encounters, **given, **environment(self.scenario.filters)}
 
     def jobs(self) -> Iterator[Job]:
-        """Every encounter, all settings of one index side by side, so that a longer campaign only adds to it."""
-        code = environment(self.scenario.filters)["code"]
-        scenarios = [(applied(self.scenario, settings), settings) for settings in self.settings]
-        hashes = [scenario.hash for scenario, _ in scenarios]
+        """Every encounter, all settings of one index side by side, so that a longer campaign only adds to it.
+
+        Raises
+        ------
+        UserError
+            If two settings are the same scenario.
+        """
+        cells = [(applied(self.scenario, settings), settings) for settings in self.settings]
+        codes = [digest_of(scenario) for scenario, _ in cells]
+        hashes = [
+            f"{scenario.hash} {street_of(scenario)} {self.level} {code}"
+            for (scenario, _), code in zip(cells, codes, strict=True)
+        ]
+        if len(set(hashes)) < len(hashes):
+            raise UserError("found two settings of --sweep that are the same scenario, expected each once")
         folder = self.folder.absolute()  # a cluster's workers run elsewhere
         for i in range(self.encounters):
             seed = int(stream(self.seed, "encounter", i).integers(2**48))
-            for (scenario, settings), known in zip(scenarios, hashes, strict=True):
-                name = hashlib.sha256(f"{known} {seed} {self.level} {code}".encode()).hexdigest()[:20]
+            for (scenario, settings), code, known in zip(cells, codes, hashes, strict=True):
+                name = hashlib.sha256(f"{known} {seed}".encode()).hexdigest()[:20]
                 yield Job(scenario, settings, i, seed, self.level, code, folder / f"{name}.h5")
 
 
@@ -123,36 +137,55 @@ def parse_sweep(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return sweep
 
 
-def open_folder(campaign: Campaign) -> None:
-    """Make the folder with its manifest, or check that it is one of the same campaign.
+def check_plan(campaign: Campaign) -> None:
+    """Refuse what could not be driven, before anything is written.
 
     Raises
     ------
     UserError
-        If nothing would be driven, a setting is wrong, or the folder is of something else or cannot be used.
+        If nothing would be driven, or a setting is wrong.
     """
     if campaign.encounters < 1:
         raise UserError(f"found --encounters {campaign.encounters}, expected at least 1")
     if campaign.level not in LEVELS:
         raise UserError(f"log level is {campaign.level!r}, expected one of {', '.join(LEVELS)}")
-    for settings in campaign.settings:
-        applied(campaign.scenario, settings)
+    next(campaign.jobs())
+
+
+def open_folder(folder: Path) -> Path:
+    """Make the folder with its lock file, or check that it is one of a campaign; the lock.
+
+    Raises
+    ------
+    UserError
+        If it holds something else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / MANIFEST).exists() and any(p.name != LOCK for p in folder.iterdir()):
+        raise UserError(f"{folder} is not empty and holds no {MANIFEST}: name another --out")
+    (folder / LOCK).open("a").close()
+    return folder / LOCK
+
+
+def begin(campaign: Campaign) -> Campaign:
+    """Write the manifest of a new folder, or check that it is of the same campaign; with all encounters it has.
+
+    Raises
+    ------
+    UserError
+        If the folder was begun with something else, or its manifest is damaged.
+    """
     wanted, path = campaign.manifest(), campaign.folder / MANIFEST
+    (campaign.folder / FAILURES).mkdir(exist_ok=True)
     try:
-        campaign.folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            if any(campaign.folder.iterdir()):
-                raise UserError(f"{campaign.folder} is not empty and holds no {MANIFEST}: name another --out")
-            write_manifest(path, wanted)
-        (campaign.folder / FAILURES).mkdir(exist_ok=True)
-        found = json.loads(path.read_text())
-        compare(found, wanted, campaign.folder)
-        if found["encounters"] < campaign.encounters:
-            write_manifest(path, wanted)
-    except OSError as error:
-        raise UserError(f"cannot use {campaign.folder} ({error.strerror}): name another --out") from error
-    except json.JSONDecodeError as error:
+        found = json.loads(path.read_text()) if path.exists() else wanted
+        known = int(found["encounters"])
+    except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged ({one_line(error)}): restore it, or name another --out") from error
+    compare(found, wanted, campaign.folder)
+    if known < campaign.encounters or not path.exists():
+        write_manifest(path, wanted)
+    return campaign._replace(encounters=max(known, campaign.encounters))
 
 
 def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
@@ -180,24 +213,47 @@ def shown(value: Any, other: Any) -> str:
 def environment(filters: tuple[str, ...] = ()) -> dict[str, Any]:
     """Versions of what logs depend on, and the hash of the code: ours, and that of filters which are not."""
     digest = hashlib.sha256()
-    for package in PACKAGES:
-        root = Path(str(find_spec(package).submodule_search_locations[0]))  # type: ignore[union-attr,index]
-        for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".json", ".safetensors")):
-            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    for name in filters:
-        if name not in FILTERS:
-            module = find_spec(known_filters()[name].partition(":")[0])
-            digest.update(Path(str(module.origin)).read_bytes())  # type: ignore[union-attr]
+    modules = {known_filters()[name].partition(":")[0].partition(".")[0] for name in filters if name not in FILTERS}
+    for package in (*PACKAGES, *sorted(modules)):
+        for path in sources_of(package):
+            digest.update(path.name.encode() + path.read_bytes())
     return {"code": digest.hexdigest()[:16], **software_versions()}
 
 
+def sources_of(package: str) -> list[Path]:
+    """The files of a package, or of a module, that decide what it does."""
+    spec = find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        return [Path(str(spec.origin))] if spec is not None else []
+    root = Path(spec.submodule_search_locations[0])
+    return sorted(p for p in root.rglob("*") if p.suffix in (".py", ".json", ".safetensors"))
+
+
+def digest_of(scenario: Scenario) -> str:
+    """One word for the environment."""
+    return hashlib.sha256(json.dumps(environment(scenario.filters), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def street_of(scenario: Scenario) -> str:
+    """Hash of the real sweep that the scenario's street is made of, if it is."""
+    path = Path(scenario.street.scan)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if scenario.street.scan and path.is_file() else ""
+
+
 def drive(job: Job) -> Outcome:
-    """Drive an encounter into its log; whatever happens is told, so that the others go on. Runs in a worker."""
+    """Drive an encounter into its log; what goes wrong with it is told, so that the others go on. Runs in a worker.
+
+    Raises
+    ------
+    UserError
+        If this worker would not drive what the campaign does, as one may that joined a cluster later.
+    """
+    if (found := digest_of(job.scenario)) != job.code:
+        raise UserError(f"a worker has fogsim or libraries {found}, expected {job.code}: install the same on all")
     try:
-        found = environment(job.scenario.filters)["code"]
-        if found != job.code:
-            raise UserError(f"this worker has code {found}, expected {job.code}: install the same fogsim on all")
         with TemporaryDirectory(prefix="fogsim-") as scratch:
+            if disk_usage(scratch).free < ROOM:  # HDF5 crashes where a file cannot grow
+                raise OSError(ENOSPC, f"less than {ROOM >> 20} MB left in {gettempdir()}")
             path = Path(scratch) / job.log.name
             record(job.scenario, job.seed, path, job.level)
             rows = rows_of(path, job.number, job.settings)
@@ -205,7 +261,8 @@ def drive(job: Job) -> Outcome:
         return Outcome(job, rows)
     except Exception as error:
         full = error.errno if isinstance(error, OSError) and error.errno in FULL else 0
-        return Outcome(job, [], f"{type(error).__name__}: {one_line(error)}", traceback.format_exc(), full)
+        cause = error.strerror if full and isinstance(error, OSError) else f"{type(error).__name__}: {one_line(error)}"
+        return Outcome(job, [], str(cause), traceback.format_exc(), int(full or 0))
 
 
 def record(scenario: Scenario, seed: int, path: Path, level: str) -> None:

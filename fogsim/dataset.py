@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import h5py
 import numpy as np
@@ -146,7 +148,7 @@ def write(path: Path, scenario: Scenario, encounters: int, seed: int, scans: boo
     check(vary(scenario, seed, 0))
     if path.exists():
         raise UserError(f"{path} exists and is never overwritten: choose another name or remove it")
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     parts = track(
         collect(scenario, encounters, seed, scans, processes), f"simulate {encounters} encounters", total=encounters
     )
@@ -156,7 +158,7 @@ def write(path: Path, scenario: Scenario, encounters: int, seed: int, scans: boo
             file.attrs.update(header | {"features": json.dumps(FEATURES), "classes": json.dumps(CLASSES)})
             for fields in parts:
                 append(file, fields)
-        part.rename(path)
+        os.link(part, path)  # which never overwrites
     except OSError as error:
         raise UserError(f"cannot write {path} ({one_line(error)}): choose another place") from error
     finally:
@@ -172,8 +174,9 @@ def append(file: h5py.File, fields: dict[str, np.ndarray]) -> None:
             file.create_dataset(name, data=values, maxshape=(None, *values.shape[1:]), chunks=chunk, **kind)
             file[name].attrs["units"], file[name].attrs["description"] = FIELDS[name]
             continue
-        file[name].resize(len(file[name]) + len(values), axis=0)
-        file[name][-len(values) :] = values
+        start = len(file[name])
+        file[name].resize(start + len(values), axis=0)
+        file[name][start:] = values
 
 
 class Dataset:
@@ -195,7 +198,7 @@ class Dataset:
     """
 
     def __init__(self, path: str | Path, which: np.ndarray | None = None) -> None:
-        self.path, self._file = Path(path), None
+        self.path, self._file, self._opened_by = Path(path), None, 0
         try:
             with h5py.File(self.path, "r") as file:
                 found, count = file.attrs.get("schema"), len(file["label"]) if "label" in file else 0
@@ -208,8 +211,8 @@ class Dataset:
     @property
     def file(self) -> h5py.File:
         """Open in this process."""
-        if self._file is None:
-            self._file = h5py.File(self.path, "r")
+        if self._file is None or self._opened_by != os.getpid():  # a forked worker must not share it
+            self._file, self._opened_by = h5py.File(self.path, "r"), os.getpid()
         return self._file
 
     def __getstate__(self) -> dict[str, Any]:

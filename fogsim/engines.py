@@ -1,18 +1,20 @@
 """Where many jobs are done: processes of this machine, or the workers of a Dask cluster.
 
 An engine is given a function and jobs, and yields what it makes of them in the order in which they are finished. A job
-is sent when a worker is near to free, so that there may be millions. Whoever closes the generator waits for the jobs
-in hand, and starts no other.
+is sent when a worker is near to free, so that there may be millions. Whoever closes the generator starts no other; the
+processes of this machine are waited for.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from itertools import islice
 from logging import CRITICAL, getLogger
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from time import sleep
 from typing import Any, TypeVar
 
@@ -41,13 +43,14 @@ def local(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int) ->
     from loky.process_executor import BrokenProcessPool
 
     one = {f"{pool}_NUM_THREADS": "1" for pool in POOLS}
-    pool = ProcessPoolExecutor(processes, initializer=begin_worker, env=one)
+    pool = ProcessPoolExecutor(processes, initializer=begin_worker, initargs=(os.getpid(),), env=one)
     try:
+        with deaf():  # a process is born deaf to Ctrl-C if its parent is, long before it could say so itself
+            pool.submit(os.getpid)
         yield from in_turn(lambda job: pool.submit(work, job), wait, jobs, lambda: AHEAD * processes)
     except BrokenProcessPool as error:
         raise UserError(
-            "a process ended from outside, perhaps for want of memory: give the same command again, which goes on"
-            " where this one ended, with fewer --jobs"
+            "a process ended from outside, perhaps for want of memory: give the same command again, with fewer --jobs"
         ) from error
     finally:
         pool.shutdown()
@@ -60,10 +63,22 @@ def cores() -> int:
     return int(cpu_count())
 
 
-def begin_worker() -> None:
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment; only the main thread can."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def begin_worker(parent: int) -> None:
     """Leave Ctrl-C to the parent, and end at once if it is killed: a run that goes on must find the folder at rest."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
 
     def end_with_it() -> None:
         while os.getppid() == parent:
@@ -100,7 +115,11 @@ def cluster(
         except distributed.KilledWorker as error:
             raise UserError(
                 f"an encounter ended {error.allowed_failures + 1} workers of {address}, perhaps for want of memory:"
-                " look at their logs, and give the same command again, which goes on where this one ended"
+                " look at their logs, and give the same command again"
+            ) from error
+        except (OSError, CancelledError) as error:
+            raise UserError(
+                f"lost the scheduler {address} ({one_line(error)}): start it, and give the same command again"
             ) from error
 
 

@@ -111,8 +111,9 @@ class EncounterEnv(gymnasium.Env[np.ndarray, np.integer]):
         except StopIteration:
             self._course.complete = True
             cost = encounter(self._course).realised_cost
-            late = len(self._course) == round(self.scenario.duration / self.scenario.dt)
-            return self._observed(), -cost, not late, late, self._info() | {"realised_cost": cost}
+            ticks = round(self.scenario.duration / self.scenario.dt)
+            late = len(self._course) == ticks and not self._frame.collided
+            return self._observed(), -cost, not late, bool(late), self._info() | {"realised_cost": cost}
         self._open |= bool(self._frame.at_decision_point)
         self._show()
         return self._observed(), 0.0, False, False, self._info()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -33,12 +33,12 @@ def alone(record: Path) -> Iterator[None]:
         yield
 
 
-def replace_file(data: bytes, path: Path) -> None:
+def replace_file(data: bytes | Iterable[bytes], path: Path) -> None:
     """Write a file, or a new version of it, under a passing name of its own, and give it its name when it is whole."""
     passing = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
         with passing.open("wb") as stream:
-            stream.write(data)
+            stream.writelines([data] if isinstance(data, bytes) else data)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(passing, path)

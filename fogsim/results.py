@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from filters.spec import CLASSES
-from fogsim.errors import UserError, one_line
+from fogsim.errors import UserError
 from fogsim.folders import replace_file
 from fogsim.frame import ACTIONS, POLICIES
 from fogsim.log import Replay
@@ -84,8 +84,8 @@ def append(path: Path, rows: list[Row], names: list[str]) -> None:
         stream.write(as_csv(rows, names))
 
 
-def read(path: Path, names: list[str]) -> list[Row]:
-    """All rows but a last one that a killed campaign left unfinished.
+def lines(path: Path, names: list[str]) -> Iterator[tuple[str, int, bytes]]:
+    """Log, offset and text of every row but a last one that a killed campaign left unfinished.
 
     Raises
     ------
@@ -93,29 +93,48 @@ def read(path: Path, names: list[str]) -> list[Row]:
         If it is no such table.
     """
     if not path.exists():
-        return []
-    try:
-        text = path.read_text()
-        reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]), strict=True)
-        if list(reader.fieldnames or names) != names:
-            raise ValueError(f"columns {', '.join(reader.fieldnames or [])}")
-        return list(reader)
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(
-            f"{path} is no such table ({one_line(error)}), expected {', '.join(names)}: move it away, and it is made"
-            " again from the logs"
-        ) from error
+        return
+    place, header = names.index("log"), ",".join(names)
+    with path.open("rb") as stream:
+        found = stream.readline()
+        if found.endswith(b"\n") and found.decode(errors="replace") != header + "\n":
+            raise UserError(f"{path} is no such table, expected columns {header}: move it away, and it is made again")
+        offset = len(found)
+        for line in stream:
+            cells = next(csv.reader([line.decode(errors="replace")]))
+            if line.endswith(b"\n") and len(cells) == len(names):
+                yield cells[place], offset, line
+            offset += len(line)
 
 
-def put_in_order(path: Path, names: list[str], ranks: dict[str, int], beliefs: int) -> list[Row]:
-    """Sort the rows by their logs' ranks and return them; logs that lack rows, or have no rank, are left out."""
-    rows: dict[str, list[Row]] = {}
-    for row in read(path, names):
-        rows.setdefault(row["log"], []).append(row)
-    whole = [log for log, found in rows.items() if log in ranks and len(found) >= beliefs]
-    ordered = [row for log in sorted(whole, key=ranks.__getitem__) for row in rows[log][:beliefs]]
-    replace_file((",".join(names) + "\n" + as_csv(ordered, names)).encode(), path)
-    return ordered
+def read(path: Path, names: list[str]) -> Iterator[Row]:
+    """Its rows, one by one."""
+    for _, _, line in lines(path, names):
+        yield dict(zip(names, next(csv.reader([line.decode()])), strict=True))
+
+
+def put_in_order(path: Path, names: list[str], rows: dict[str, int]) -> set[str]:
+    """Sort the table by the order of `rows`, which says how many a log has; the logs that it tells of.
+
+    What other logs' rows there are, or too few of a log, is left out. Nothing is kept but where rows are.
+    """
+    places: dict[str, list[int]] = {log: [] for log in rows}
+    for log, offset, _ in lines(path, names):
+        if len(places.get(log, [])) < rows.get(log, 0):
+            places[log].append(offset)
+    whole = {log for log, found in places.items() if len(found) == rows[log]}
+
+    def parts() -> Iterator[bytes]:
+        yield (",".join(names) + "\n").encode()
+        if whole:
+            with path.open("rb") as stream:
+                for log in rows:
+                    for offset in places[log] if log in whole else ():
+                        stream.seek(offset)
+                        yield stream.readline()
+
+    replace_file(parts(), path)
+    return whole
 
 
 def as_csv(rows: list[Row], names: list[str]) -> str:

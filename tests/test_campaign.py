@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from fogsim import campaign_command, campaigns, cli, results
 from fogsim.campaign_command import campaign
 from fogsim.campaigns import FAILURES, MANIFEST, RESULTS, Campaign, parse_sweep
 from fogsim.errors import UserError
+from fogsim.folders import alone
 from fogsim.log import Replay, verify
 from fogsim.scenario import Scenario
 from tests.processes import children, runs, until
@@ -100,8 +102,28 @@ def test_a_longer_campaign_adds_to_a_shorter_one(whole, tmp_path, monkeypatch):
     assert driven == [5, 6, 7]
     assert hashes(plan.folder) == hashes(whole.folder)
     assert json.loads((plan.folder / MANIFEST).read_text())["encounters"] == 8
+    before = (plan.folder / RESULTS).read_bytes()
     assert campaign(plan, 1) == 0  # fewer than are there
     assert json.loads((plan.folder / MANIFEST).read_text())["encounters"] == 8
+    assert (plan.folder / RESULTS).read_bytes() == before
+
+
+def test_what_is_done_is_neither_driven_nor_read_again(tmp_path, monkeypatch, capsys):
+    plan, told = Campaign(Scenario(filters=("kalman",)), 2, tmp_path / "out"), []
+    for _ in range(2):
+        assert campaign(plan, 1) == 0
+        told.append(capsys.readouterr().out)
+        monkeypatch.setattr(results, "rows_of", lambda *_: pytest.fail("a log was read"))
+    assert "log loss at the decision point: kalman" in told[0]
+    assert told[1] == told[0]
+
+
+def test_settings_may_differ_in_their_filters(tmp_path):
+    plan = Campaign(SHORT, 2, tmp_path / "out")
+    plan = plan._replace(sweep={"filters": ("bnn", "kalman"), "fog.visibility": ("20",)})
+    assert campaign(plan, 1) == 0
+    assert [r["belief"] for r in table(plan.folder)] == ["bnn", "fused", "kalman", "fused"] * 2
+    assert hashes(plan.folder)
 
 
 def test_a_sweep_drives_the_same_seeds_in_every_setting(tmp_path):
@@ -174,7 +196,7 @@ def test_a_torn_table_is_mended_from_the_logs(whole, tmp_path, cut):
     (plan.folder / ".torn.h5.0.tmp").write_bytes(b"of a killed process")
     assert campaign(plan, 1) == 0
     assert path.read_bytes() == before
-    assert not list(plan.folder.glob(".*"))
+    assert not list(plan.folder.glob(".*.tmp"))
 
 
 def test_a_table_of_something_else_is_told_and_left(whole, tmp_path):
@@ -182,7 +204,7 @@ def test_a_table_of_something_else_is_told_and_left(whole, tmp_path):
     assert campaign(plan, 1) == 0
     path = plan.folder / RESULTS
     path.write_text("mine,yours\n1,2\n")
-    with pytest.raises(UserError, match=r"results.csv is no such table \(columns mine, yours\).*move it away"):
+    with pytest.raises(UserError, match=r"results.csv is no such table.*move it away"):
         campaign(plan, 1)
     assert path.read_text() == "mine,yours\n1,2\n"
 
@@ -208,6 +230,7 @@ def test_a_damaged_log_is_told_and_left(whole, tmp_path):
         (["--encounters", 2, "--sweep", "fog.visibility=10,x"], "fog.visibility='x': expected float"),
         (["--encounters", 2, "--sweep", "fog.visibility=10,10"], "found --sweep fog.visibility=10,10, expected"),
         (["--encounters", 2, "--sweep", "fog.visibility"], "found --sweep fog.visibility, expected FIELD=A,B"),
+        (["--encounters", 2, "--sweep", "fog.visibility=15,15.0"], "found two settings of --sweep that are the same"),
         (["--encounters", 2, "--filters", "kalmann"], "unknown filter 'kalmann': did you mean 'kalman'"),
         (["--encounters", 2, "--log", "all"], "log level is 'all', expected one of scans, beliefs"),
         (["--encounters", 2, "--set", "fog.visibility=30"], "was begun with scenario {fog: {visibility: "),
@@ -223,8 +246,38 @@ def test_a_mistake_is_one_line_and_changes_nothing(whole, tmp_path, capsys, word
     assert told in line
     assert line.count("\n") == 1
     assert {p.name: p.stat().st_mtime_ns for p in whole.folder.iterdir()} == before
-    assert run(script, *words[:2], *words[2:], "--out", tmp_path / "new") == 2 or "begun" in told
-    assert "begun" in told or not (tmp_path / "new").exists()
+    if "begun" not in told:
+        assert run(script, *words, "--out", tmp_path / "new") == 2
+        assert not (tmp_path / "new").exists()
+
+
+def test_one_campaign_at_a_time_writes_to_a_folder(whole, tmp_path):
+    """Though a longer one renews the manifest."""
+    pytest.importorskip("fcntl")
+    plan = whole._replace(folder=tmp_path / "out", encounters=1)
+    assert campaign(plan, 1) == 0
+    with alone(plan.folder / campaigns.LOCK), pytest.raises(UserError, match="another fogsim writes to"):
+        campaign(plan._replace(encounters=2), 1)
+    assert campaign(plan._replace(encounters=2), 1) == 0
+
+
+def test_a_failure_beside_its_log_is_none(whole):
+    """As of a process that was killed between the two."""
+    job = next(whole.jobs())
+    job.failure.write_text("{}")
+    assert campaign(whole, 1) == 0
+    assert not job.failure.exists()
+
+
+def test_logs_that_do_not_arrive_are_told(whole, tmp_path, monkeypatch, capsys):
+    """As of workers that see another folder."""
+    real = campaigns.drive
+    lost = tmp_path / "elsewhere"
+    lost.mkdir()
+    monkeypatch.setattr(campaign_command, "drive", lambda job: real(job._replace(log=lost / job.log.name)))
+    assert campaign(whole._replace(folder=tmp_path / "out"), 1) == 3
+    assert "8 of 8 logs are not in" in capsys.readouterr().err
+    assert table(tmp_path / "out") == []
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
@@ -247,12 +300,20 @@ def test_a_full_disk_ends_the_campaign_and_loses_nothing(whole, tmp_path, monkey
             campaign(plan._replace(encounters=30), 1)
         done = hashes(plan.folder)
         assert 0 < len(done) < 30
-        assert not list(plan.folder.glob(".*"))
+        assert not list(plan.folder.glob(".*.tmp"))
         subprocess.run(["mount", "-o", "remount,size=20m", small], check=True)
         assert campaign(plan._replace(encounters=30), 1) == 0
         assert hashes(plan.folder).items() >= done.items()
     finally:
         subprocess.run(["umount", "-l", small], check=True)
+
+
+def test_a_full_scratch_folder_is_told_before_it_is_written_to(whole, tmp_path, monkeypatch):
+    plan = whole._replace(folder=tmp_path / "out")
+    monkeypatch.setattr(campaigns, "disk_usage", lambda _: type("", (), {"free": campaigns.ROOM - 1}))
+    with pytest.raises(UserError, match=r"less than 64 MB left in /.*what is done is kept; make room"):
+        campaign(plan, 1)
+    assert not list((plan.folder / FAILURES).iterdir())
 
 
 # Who ends it
@@ -262,7 +323,11 @@ def spawned(script, out, *words):
     """A campaign of thirty encounters in processes of its own."""
     command = [sys.executable, "-m", "fogsim.cli", "campaign", script, "--encounters", 30, "--out", out, "--jobs", 2]
     return subprocess.Popen(
-        list(map(str, [*command, *words])), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        list(map(str, [*command, *words])),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -279,6 +344,17 @@ def workers_of(process):
 
 
 @PROC
+def test_ctrl_c_while_the_processes_start(script, tmp_path):
+    first = spawned(script, tmp_path / "out")
+    assert until(lambda: len(children(first.pid)) >= 3 or first.poll() is not None)  # with loky's tracker
+    time.sleep(0.2)  # long before they have loaded what they need
+    os.killpg(first.pid, signal.SIGINT)
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert err.count("\n") <= 1, err
+
+
+@PROC
 @pytest.mark.parametrize("victim", ["worker", "campaign", "ctrl-c"])
 def test_what_was_done_is_kept_and_gone_on_with(victim, script, tmp_path):
     out = tmp_path / "out"
@@ -289,7 +365,10 @@ def test_what_was_done_is_kept_and_gone_on_with(victim, script, tmp_path):
     if victim == "worker":
         os.kill(workers[0], signal.SIGKILL)
     else:
-        first.send_signal(signal.SIGKILL if victim == "campaign" else signal.SIGINT)
+        signal_to = (
+            first.send_signal if victim == "campaign" else lambda s: os.killpg(first.pid, s)
+        )  # as a terminal does
+        signal_to(signal.SIGKILL if victim == "campaign" else signal.SIGINT)
     _, err = first.communicate(timeout=60)
     assert until(lambda: not any(map(runs, workers)), 10.0)
     expected = {"worker": (2, "a process ended from outside"), "ctrl-c": (130, "interrupted: the same command")}

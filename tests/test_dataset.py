@@ -56,11 +56,12 @@ def test_any_number_of_processes_writes_the_same(frames, tmp_path):
         assert dict(one.attrs) == dict(two.attrs)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_pytorch_loads_batches(frames, workers):
+@pytest.mark.parametrize("start", [None, "spawn", "fork"])
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_pytorch_loads_batches(frames, start):
     data = Dataset(frames)
     data[0]  # opens the file, which no worker may share
-    loader = DataLoader(data, batch_size=16, num_workers=workers, multiprocessing_context="spawn" if workers else None)
+    loader = DataLoader(data, batch_size=16, num_workers=start is not None, multiprocessing_context=start)
     batch = next(iter(loader))
     assert batch["features"].shape == (16, len(FEATURES))
     assert batch["range"].shape == batch["power"].shape == (16, *data[0]["range"].shape)
@@ -82,6 +83,15 @@ def test_without_scans_there_are_none(tmp_path):
         cli.main(["data", "scenarios/creeping_fog.py", "--encounters", "1", "--out", str(tmp_path / "few.h5")])
     assert left.value.code == 0
     assert set(Dataset(tmp_path / "few.h5")[0]) == set(dataset.FIELDS) - set(dataset.SCANS)
+
+
+def test_an_encounter_without_a_frame_adds_none(frames, tmp_path):
+    with h5py.File(frames) as given, h5py.File(tmp_path / "copy.h5", "w") as file:
+        fields = {name: given[name][:3] for name in dataset.FIELDS}
+        for part in (fields, {name: values[:0] for name, values in fields.items()}, fields):
+            dataset.append(file, part)
+        for name, values in fields.items():
+            np.testing.assert_array_equal(file[name][:], np.concatenate([values, values]))
 
 
 def test_mistakes_are_told_and_nothing_is_lost(frames, tmp_path):

@@ -136,11 +136,11 @@ def test_an_interrupted_folder_goes_on_where_it_was(tmp_path, folder, monkeypatc
     run(folder, "--visibility", 20, "--out", whole)
     done = []
 
-    def interrupted(*given):
+    def interrupted(*given, **more):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(given)
-        return fog_one(*given)
+        return fog_one(*given, **more)
 
     fog_one = fog_files.fog_one
     monkeypatch.setattr(fog_files, "fog_one", interrupted)
