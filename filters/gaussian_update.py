@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from filterpy.kalman import ExtendedKalmanFilter, KalmanFilter, MerweScaledSigmaPoints, UnscentedKalmanFilter
+from filterpy.kalman import ExtendedKalmanFilter, MerweScaledSigmaPoints, UnscentedKalmanFilter
 
 from filters.spec import Array
 
@@ -25,14 +25,6 @@ class Update(NamedTuple):
     nis: float
     innovation: Array
     S: Array
-
-
-def kf_predict(mean: Array, covariance: Array, F: Array, Q: Array) -> tuple[Array, Array]:
-    """FilterPy's prediction F x, F P F' + Q."""
-    kf = KalmanFilter(len(mean), 1)
-    kf.x, kf.P, kf.F, kf.Q = mean.copy(), covariance.copy(), F, Q
-    kf.predict()
-    return kf.x, kf.P
 
 
 def ekf_update(

@@ -49,6 +49,12 @@ def interact(bank: Bank, switch: Array) -> Bank:
     return bank_of(arriving, mixed)
 
 
+def moved(bank: Bank, F: Array, Q: Array) -> Bank:
+    """Every mode predicted, F x and F P F' + Q; F and Q are (m, d, d), or (1, d, d) for all alike."""
+    mean = np.squeeze(F @ bank.mean[:, :, None], axis=2)
+    return bank._replace(mean=mean, covariance=F @ bank.covariance @ F.transpose(0, 2, 1) + Q)
+
+
 def reweigh(bank: Bank, log_likelihood: Array) -> tuple[Bank, float]:
     """Bayes' rule over the modes: the bank, and ln p(z) = logsumexp (ln p(i) + ln p(z | i))."""
     joint = bank.log_probs + log_likelihood

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from filters.belief import mix
-from filters.gaussian_update import Update, kf_predict, ukf_update
-from filters.imm import Bank, bank_of, interact, reweigh
+from filters.gaussian_update import Update, ukf_update
+from filters.imm import Bank, bank_of, interact, moved, reweigh
 from filters.missed_look import look_for
 from filters.models import cluster
 from filters.models.model import Model
@@ -78,11 +78,13 @@ def predict(model: Model, klass: int, bank: Bank, motion: EgoMotion, dt: float) 
     """Mix the modes, then move each."""
     mixed = bank if klass == BARRIER else interact(bank, model.motion.switch(dt))
     drift = frame_drift(motion, mixed.mean[0, :2])
-    return bank_of(mixed.log_probs, [move(model, klass, m, g, dt, drift) for m, g in enumerate(mixed.modes)])
+    steps = [step(model, klass, m, dt, drift) for m in range(1 if klass == BARRIER else len(mixed.log_probs))]
+    F, Q = (np.stack(parts) for parts in zip(*steps, strict=True))  # of a barrier, one for all its modes
+    return moved(mixed, F, Q)
 
 
-def move(model: Model, klass: int, mode: int, state: Gaussian, dt: float, drift: Array) -> Gaussian:
-    """Predict one mode: a standing one keeps its place, a calm one wanders, a gusty one drifts on."""
+def step(model: Model, klass: int, mode: int, dt: float, drift: Array) -> tuple[Array, Array]:
+    """F and Q of a mode: a standing one keeps its place, a calm one wanders, a gusty one drifts on."""
     F, Q = np.eye(len(STATE)), np.diag([0.0] * 4 + [SETTLED] * (len(STATE) - 4))
     Q[:2, :2] = drift
     F[VX, VX] = F[VY, VY] = 0.0
@@ -96,7 +98,7 @@ def move(model: Model, klass: int, mode: int, state: Gaussian, dt: float, drift:
         for p, v in ((X, VX), (Y, VY)):
             F[v, v], F[p, v] = keep, keep * dt
             Q[np.ix_([p, v], [p, v])] += fresh * np.array([[dt**2, dt], [dt, 1.0]])
-    return Gaussian(*kf_predict(*state, F, Q))
+    return F, Q
 
 
 def seen(model: Model, klass: int, bank: Bank, features: Features, scale: float) -> BankUpdate:

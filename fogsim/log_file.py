@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def part_of(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
+@cache
 def git_revision() -> str:
     """The commit of the source tree that fogsim runs from; "" when it is installed elsewhere."""
     root = Path(__file__).parents[1]
@@ -67,6 +69,7 @@ def git_revision() -> str:
         return ""
 
 
+@cache
 def software_versions() -> dict[str, str]:
     """Versions of what a run depends on, read without importing it."""
     versions = {"python": platform.python_version(), "hdf5": h5py.version.hdf5_version}

@@ -7,9 +7,9 @@ import pytest
 
 from filters.belief import mix
 from filters.gaussian_update import Update
-from filters.imm import Bank, bank_of
+from filters.imm import Bank, bank_of, moved
 from filters.kalman import BLIND, FALSE_CLUSTER, Kalman
-from filters.kalman_bank import bank_nis, log_uniform, look_at, missed, move, predict, seen, start, uniform
+from filters.kalman_bank import bank_nis, log_uniform, look_at, missed, predict, seen, start, step, uniform
 from filters.missed_look import look_for
 from filters.models.cluster import MEASURED, measured
 from filters.models.motion import frame_drift
@@ -106,11 +106,11 @@ def test_a_bag_is_a_ball():
 
 def test_a_barrier_stands_and_only_the_frame_drifts():
     bank = start(FILTER.model, BARRIER, PRIOR)
-    moved = FILTER.predict(FILTER.init(PRIOR, RNG), MOTION, 0.1, RNG).banks[BARRIER]
+    after = FILTER.predict(FILTER.init(PRIOR, RNG), MOTION, 0.1, RNG).banks[BARRIER]
     drift = frame_drift(MOTION, PLACE.mean)
-    np.testing.assert_allclose(moved.mean, bank.mean)
+    np.testing.assert_allclose(after.mean, bank.mean)
     np.testing.assert_allclose(
-        moved.covariance[:, :2, :2] - bank.covariance[:, :2, :2], np.stack([drift] * len(bank.log_probs)), atol=1e-12
+        after.covariance[:, :2, :2] - bank.covariance[:, :2, :2], np.stack([drift] * len(bank.log_probs)), atol=1e-12
     )
 
 
@@ -122,13 +122,14 @@ def test_a_bags_modes_move_as_the_motion_model_does(mode, gust):
     position, velocity = np.zeros((n, 2)), rng.normal(0.0, motion.gust_speed, (n, 2)) * gust
     covariance = np.zeros((len(STATE), len(STATE)))
     covariance[VX, VX] = covariance[VY, VY] = gust * motion.gust_speed**2
-    state = Gaussian(np.zeros(len(STATE)), covariance)
+    state = bank_of(np.zeros(1), [Gaussian(np.zeros(len(STATE)), covariance)])
+    F, Q = (part[None] for part in step(FILTER.model, BAG, mode, dt, np.zeros((2, 2))))
     stays = type(motion)(gust_rate=0.0, calm_rate=0.0)
     for _ in range(5):
         position, velocity, _ = stays.step(position, velocity, np.full(n, gust), dt, rng)
-        state = move(FILTER.model, BAG, mode, state, dt, np.zeros((2, 2)))
+        state = moved(state, F, Q)
     drawn = np.cov(np.column_stack([position, velocity]).T)
-    np.testing.assert_allclose(state.covariance[:4, :4], drawn, rtol=0.03, atol=0.015 * drawn.max())
+    np.testing.assert_allclose(state.covariance[0, :4, :4], drawn, rtol=0.03, atol=0.015 * drawn.max())
 
 
 def test_calm_and_gust_mix_as_the_motion_model_switches():

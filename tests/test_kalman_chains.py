@@ -9,8 +9,8 @@ from scipy.stats import multivariate_normal
 
 from filters.belief import mix
 from filters.gaussian import update_position
-from filters.gaussian_update import ekf_update, kf_predict, ukf_update
-from filters.imm import Bank, bank_of, interact, reweigh
+from filters.gaussian_update import ekf_update, ukf_update
+from filters.imm import Bank, bank_of, interact, moved, reweigh
 from filters.noise_scale import GAIN, MOST, update_log_scale
 from filters.spec import Gaussian
 
@@ -127,9 +127,8 @@ def test_an_imm_of_one_mode_is_the_kalman_filter():
     kf.x, kf.P, kf.H, kf.R, kf.F, kf.Q = prior.mean.copy(), prior.covariance.copy(), h, R, F, Q
     bank, total, theirs = bank_of(np.zeros(1), [prior]), 0.0, 0.0
     for z in rng.normal(size=(20, 3)):
-        bank = interact(bank, np.ones((1, 1)))
-        moved = [kf_predict(*g, F, Q) for g in bank.modes]
-        done = [ekf_update(*g, z, lambda x: (h @ x, h), R) for g in moved]
+        bank = moved(interact(bank, np.ones((1, 1))), F[None], Q[None])
+        done = [ekf_update(*g, z, lambda x: (h @ x, h), R) for g in bank.modes]
         bank = bank_of(bank.log_probs, [Gaussian(d.mean, d.covariance) for d in done])
         bank, log_evidence = reweigh(bank, np.array([d.log_evidence for d in done]))
         total += log_evidence
