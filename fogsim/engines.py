@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from logging import CRITICAL, getLogger
 from threading import Thread, current_thread, main_thread
@@ -45,9 +45,7 @@ def local(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int) ->
     one = {f"{pool}_NUM_THREADS": "1" for pool in POOLS}
     pool = ProcessPoolExecutor(processes, initializer=begin_worker, initargs=(os.getpid(),), env=one)
     try:
-        with deaf():  # a process is born deaf to Ctrl-C if its parent is, long before it could say so itself
-            pool.submit(os.getpid)
-        yield from in_turn(lambda job: pool.submit(work, job), wait, jobs, lambda: AHEAD * processes)
+        yield from in_turn(deaf(partial(pool.submit, work)), wait, jobs, lambda: AHEAD * processes)
     except BrokenProcessPool as error:
         raise UserError(
             "a process ended from outside, perhaps for want of memory: give the same command again, with fewer --jobs"
@@ -63,17 +61,19 @@ def cores() -> int:
     return int(cpu_count())
 
 
-@contextmanager
-def deaf() -> Iterator[None]:
-    """Ignore Ctrl-C for a moment; only the main thread can."""
-    if current_thread() is not main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def deaf(submit: Callable[[Job], Any]) -> Callable[[Job], Any]:
+    """Submit without hearing Ctrl-C: a process is born as deaf as its parent, long before it could turn so itself."""
+    if current_thread() is not main_thread():  # only that one can
+        return submit
+
+    def submit_deaf(job: Job) -> Any:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return submit(job)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    return submit_deaf
 
 
 def begin_worker(parent: int) -> None:

@@ -8,7 +8,7 @@ ENCOUNTERS are driven a time, SHORT ones (of .3 s) to see the memory grow.
 from __future__ import annotations
 
 import dataclasses
-import os
+import resource
 import statistics
 import sys
 from collections.abc import Callable
@@ -99,8 +99,8 @@ def two_processes(count: int, folder: Path) -> None:
 
 
 def resident() -> int:
-    """Of this process, bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """The most this process ever had, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def memory(count: int, folder: Path) -> None:
@@ -119,8 +119,7 @@ def main(count: int, short: int) -> None:
     with TemporaryDirectory() as folder:
         where_it_goes(count, Path(folder))
         two_processes(count, Path(folder))
-        if Path("/proc/self/statm").exists():
-            memory(short, Path(folder) / "memory")
+        memory(short, Path(folder) / "memory")
 
 
 if __name__ == "__main__":
