@@ -18,6 +18,12 @@ app.add_typer(logs, name="log")
 
 Seed = Annotated[int, typer.Option(min=0, help="With the scenario it determines everything but the wall times.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Script = Annotated[Path, typer.Argument(metavar="SCENARIO.py", show_default=False)]
+Filters = Annotated[str | None, typer.Option(metavar="A,B", help="Which filters follow.", show_default=False)]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="E.g. fog.visibility=40; may be repeated.")
+]
+Level = Annotated[str, typer.Option("--log", metavar="scans|beliefs", help="beliefs leaves the scans out.")]
 OneLog = Annotated[Path, typer.Argument(metavar="LOG.h5", show_default=False)]
 
 
@@ -43,17 +49,11 @@ def demo(
 
 @app.command()
 def run(
-    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO.py", show_default=False)],
+    scenario: Script,
     seed: Seed = 0,
-    filters: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Which filters follow.", show_default=False)
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="E.g. fog.visibility=40; may be repeated.")
-    ] = None,
-    level: Annotated[
-        str, typer.Option("--log", metavar="scans|beliefs", help="beliefs leaves the scans out.")
-    ] = "scans",
+    filters: Filters = None,
+    settings: Settings = None,
+    level: Level = "scans",
     out: Annotated[
         Path | None,
         typer.Option(metavar="LOG.h5", help="The log; replays/SCENARIO-SEED.h5 if none.", show_default=False),
@@ -68,22 +68,16 @@ def run(
 
 @app.command()
 def campaign(
-    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO.py", show_default=False)],
+    scenario: Script,
     encounters: Annotated[int, typer.Option(help="Of each setting of a sweep.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="DIR", help="One log each; gone on with if there.", show_default=False)],
     seed: Seed = 0,
-    filters: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Which filters follow.", show_default=False)
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="E.g. fog.visibility=40; may be repeated.")
-    ] = None,
+    filters: Filters = None,
+    settings: Settings = None,
     sweep: Annotated[
         list[str] | None, typer.Option(metavar="FIELD=A,B,...", help="Every value in turn; may be repeated.")
     ] = None,
-    level: Annotated[
-        str, typer.Option("--log", metavar="scans|beliefs", help="beliefs leaves the scans out.")
-    ] = "beliefs",
+    level: Level = "beliefs",
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes; one per core if none.", show_default=False)
     ] = None,
@@ -150,7 +144,7 @@ def fog(
 
 @app.command()
 def data(
-    scenario: Annotated[Path, typer.Argument(metavar="SCENARIO.py", show_default=False)],
+    scenario: Script,
     encounters: Annotated[int, typer.Option(help="To simulate.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="FILE.h5", help="New.", show_default=False)],
     seed: Seed = 0,

@@ -33,8 +33,8 @@ def in_turns(scenario: Scenario, seed: int) -> Scenario:
 
 def drive(job: Job) -> None:
     """Drive one encounter into its log, unless a finished one of the same scenario is there."""
-    from fogsim.log import Recorder, Replay
-    from fogsim.runner import belief_names, dims_of, run
+    from fogsim.campaigns import record
+    from fogsim.log import Replay
 
     scenario, seed, path = job
     if path.exists():
@@ -43,11 +43,7 @@ def drive(job: Job) -> None:
                 raise SystemExit(f"{path} is of another scenario than today's: name another --out")
         return
     path.with_name(path.name + ".part").unlink(missing_ok=True)  # of a study that was interrupted
-    header = {"seed": seed, "scenario": scenario.json, "beliefs": list(belief_names(scenario))}
-    with Recorder(path, dims_of(scenario), header, "beliefs") as recorder:
-        for frame in run(scenario, seed):
-            recorder.append(frame)
-        recorder.complete, recorder.ended_because = True, "the encounter ended"
+    record(scenario, seed, path, "beliefs")
 
 
 def drive_all(work: Sequence[Job], processes: int) -> None:
