@@ -7,7 +7,7 @@ post whose edges are elsewhere.
 
 from __future__ import annotations
 
-from math import cos, hypot, sin, sqrt
+from math import ceil, cos, hypot, sin, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from filters.models.shapes import BACKGROUND_ROUGHNESS
 from filters.spec import Array, EgoMotion, Pose, Scan
 
 ROAD = 0.03  # m: what lies lower is the road, which is there wherever the car is
+REACH = 3.0  # deviations that an edge may have moved aside
 NEVER = 1e3  # m: a range for beams that meet nothing
 
 
@@ -41,27 +42,36 @@ class Odometry(NamedTuple):
         )
 
 
-def certain(scan: Scan, odometry: Odometry, visibility: float) -> Scan:
+def certain(scan: Scan, odometry: Odometry, visibility: float, reach: float = REACH) -> Scan:
     """The scan without beams whose surface may be nearer or farther by more than its roughness, as the map may be off.
 
-    What stands beyond `visibility` (m) is hardly seen and does not matter.
+    What stands beyond `visibility` (m) is hardly seen and does not matter. Edges may have moved aside by `reach`
+    deviations.
     """
-    sure = sure_beams(scan.background.range, scan.elevation, scan.azimuth, scan.pose, odometry, visibility)
+    sure = sure_beams(scan.background.range, scan.elevation, scan.azimuth, scan.pose, odometry, visibility, reach)
     return scan._replace(scanned=scan.scanned & sure)
 
 
 @jit
 def sure_beams(
-    range_: Array, elevation: Array, azimuth: Array, pose: Pose, odometry: Odometry, visibility: float
+    range_: Array,
+    elevation: Array,
+    azimuth: Array,
+    pose: Pose,
+    odometry: Odometry,
+    visibility: float,
+    reach: float,
 ) -> NDArray[np.bool_]:
     """Which beams (rings, columns) are sure to meet their surface where the map has it.
 
     What moves by d moves along the beam by d sqrt(1 + (dr / r dφ)²), the slope being the greater of those to both
-    sides: a post one beam wide has edges only. The road stays where it is, but for what stands beside a beam.
+    sides: a post one beam wide has edges only. The road stays where it is, but for what stands beside a beam. A beam
+    that is not sure makes those not sure that its surface reaches if it has moved aside by `reach` deviations.
     """
     sure = np.ones(range_.shape, np.bool_)
     view = rotation(pose.yaw, pose.pitch, pose.roll)
-    step, last = azimuth[-1] - azimuth[0], azimuth.size - 1
+    last = azimuth.size - 1
+    spacing = (azimuth[-1] - azimuth[0]) / last if last > 0 else np.inf
     for r in range(elevation.size):
         for k in range(azimuth.size):
             here = min(range_[r, k], NEVER)
@@ -71,10 +81,12 @@ def sure_beams(
                 continue
             level = here * cos(elevation[r])
             x, y, z = turn(view, level * cos(azimuth[k]), level * sin(azimuth[k]), here * sin(elevation[r]))
-            slope = max(abs(left - here), abs(right - here)) * last / (step * nearest) if last > 0 else 0.0
+            slope = max(abs(left - here), abs(right - here)) / (spacing * nearest)
             itself = 0.0 if pose.z + z < ROAD else 1.0
-            moved = displacement(odometry, pose.x + x, pose.y + y) * hypot(itself, slope)
-            sure[r, k] = moved < BACKGROUND_ROUGHNESS
+            moved = displacement(odometry, pose.x + x, pose.y + y)
+            if moved * hypot(itself, slope) >= BACKGROUND_ROUGHNESS:
+                aside = ceil(reach * moved / (spacing * nearest))
+                sure[r, max(k - aside, 0) : k + aside + 1] = False
     return sure
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from filters.belief import mix, moments, normalise
-from filters.displaced import Odometry, certain
+from filters.displaced import REACH, Odometry, certain
 from filters.looks import NO_ECHOES, LidarLook, Look, RadarLook
 from filters.models.model import Model
 from filters.models.object_echo import believable, clutter_table, odd_echoes, window_of
@@ -50,7 +50,7 @@ from filters.stories import Step, step_of, stories_of
 from filters.target import Target, Weighted
 from filters.waste_free import start, temper
 
-LENGTH = 20, 5  # of the chains, in doubt and without
+LENGTH = 20  # of the chains
 MEMORY = 10, 6  # looks by which stories are moved, in doubt and without, and up to twice as many
 BEAMS = 200, 32  # on a candidate at most, in doubt and without
 SETTLED = 40.0  # nats between the classes from which on only the likelier is followed, to know where it is
@@ -134,7 +134,8 @@ class ParticleFilter:
         """Bring in a lidar's scan, and what it says of the fog."""
         everyone = np.concatenate([state.clouds[k].cloud.place for k in state.followed])
         table, tallest = echo_table(self.model.optics), self.model.tallest
-        heard = certain(believable(scan, table), state.odometry, float(np.exp(state.visibility.mean)))
+        reach = 0.0 if state.settled else REACH  # what is found is not mistaken for an edge that moved
+        heard = certain(believable(scan, table), state.odometry, float(np.exp(state.visibility.mean)), reach)
         window = window_of(heard, everyone, self.model.body, tallest, BEAMS[state.settled])
         if window.azimuth.size < 2 or window.elevation.size < 2:
             return state, Info(np.zeros(len(state.clouds)))
@@ -150,10 +151,10 @@ class ParticleFilter:
     def weigh(self, state: ParticleState, look: Look, rng: np.random.Generator) -> tuple[ParticleState, Info]:
         """Temper each class's cloud by a look, and weigh the classes by the clouds' evidence."""
         clouds, evidence, looks = list(state.clouds), np.zeros(len(CLASSES)), (*state.looks, look)
-        n, length, infos = self.followers if state.settled else self.particles, LENGTH[state.settled], []
+        n, infos = self.followers if state.settled else self.particles, []
         stories = stories_of(self.model, state.origins)
         for k in state.followed:
-            done = temper(state.clouds[k], Target(stories[k], state.steps, state.looks, look, length), n, rng)
+            done = temper(state.clouds[k], Target(stories[k], state.steps, state.looks, look, LENGTH), n, rng)
             if done.status != Status.OK:
                 return state, Info(np.zeros(len(CLASSES)), 0.0, status=done.status)
             clouds[k], evidence[k] = done.cloud, 0.0 if state.settled else done.log_evidence

@@ -4,9 +4,9 @@ from functools import reduce
 
 import numpy as np
 import pytest
-from scipy.ndimage import minimum_filter
+from scipy.ndimage import maximum_filter
 
-from filters.displaced import ROAD, Odometry, certain, displacement
+from filters.displaced import REACH, ROAD, Odometry, certain, displacement
 from filters.models.shapes import BACKGROUND_ROUGHNESS
 from filters.oracle import Oracle
 from filters.spec import EgoMotion, Measurement, Pose, Scan, Surfaces
@@ -17,6 +17,8 @@ from tests.test_oracle import MODEL, PRIOR, scans_of
 HIGH, ASIDE = 0.9, 2.0  # m: of the sensor, and to a wall beside the road
 POSE = Pose(0.0, 0.0, HIGH, 0.0)
 ELEVATION, AZIMUTH = np.radians(np.arange(-16.0, 0.0, 2.0)), np.radians(np.arange(5.0, 60.0, 0.1))
+
+STEP = AZIMUTH[1] - AZIMUTH[0]
 
 
 def wall_and_road() -> tuple[Scan, np.ndarray]:
@@ -54,7 +56,9 @@ def test_a_wall_at_a_grazing_angle_is_not_heard(deviation):
     kept = certain(scan, after([motion(deviation / 2.0)] * 4), 100.0).scanned
     wanted = ~met | (deviation / np.sin(AZIMUTH) < BACKGROUND_ROUGHNESS)
     clear = np.abs(deviation / np.sin(AZIMUTH) - BACKGROUND_ROUGHNESS) > 0.02 * BACKGROUND_ROUGHNESS
-    of = inside(met) & clear
+    reach = int(REACH * deviation / (ASIDE * STEP)) + 2
+    beside = wanted & maximum_filter(~wanted | ~inside(met), (1, 2 * reach + 1))  # of an edge that may have moved
+    of = inside(met) & clear & ~beside
     np.testing.assert_array_equal(kept[of], wanted[of])
     assert wanted[met].any()
     assert not wanted[met].all()
@@ -65,9 +69,12 @@ def test_beams_are_heard_where_nothing_moves_or_the_fog_hides_it():
     blind = scan._replace(scanned=np.arange(len(AZIMUTH)) % 3 > np.zeros((len(ELEVATION), 1)))
     for steps in ([], [motion(0.0)] * 5):
         np.testing.assert_array_equal(certain(blind, after(steps), 100.0).scanned, blind.scanned)
-    kept = certain(blind, after([motion(1.0)]), 8.0).scanned
-    nearest = minimum_filter(scan.background.range, (1, 3), mode="nearest")
-    np.testing.assert_array_equal(kept, blind.scanned & ((inside(met) & ~met) | (nearest > 8.0)))
+    kept = certain(blind, after([motion(0.05)]), 8.0).scanned
+    near = met & (scan.background.range < 8.0)
+    reached = maximum_filter(near, (1, 2 * int(REACH * 0.05 / (ASIDE * STEP)) + 5))
+    np.testing.assert_array_equal(kept[~reached], blind.scanned[~reached])
+    assert not kept[near].any()
+    assert (~reached & met).any()
     empty = scan._replace(background=scan.background._replace(range=np.full_like(scan.background.range, np.inf)))
     assert certain(empty, after([motion(1.0)]), 100.0).scanned.all()
 
@@ -84,12 +91,12 @@ def test_errors_add_up_and_turns_count_by_their_lever():
     assert found == pytest.approx(np.sqrt(3 * 0.02**2 + 0.003**2 * (lever**2).sum()), rel=1e-12)
 
 
-def standing(range_: np.ndarray, deviation: float, visibility: float = 100.0) -> np.ndarray:
+def standing(range_: np.ndarray, deviation: float, visibility: float = 100.0, reach: float = REACH) -> np.ndarray:
     """Which level beams are heard of surfaces at these ranges (columns,)."""
     surfaces = Surfaces(range_[None], np.full((1, len(range_)), 0.5), np.full((1, len(range_)), 0.3))
     none = np.zeros((1, len(range_), 1))
     scan = Scan(np.zeros(1), AZIMUTH[: len(range_)], POSE, none, none, np.ones((1, len(range_)), bool), surfaces)
-    return certain(scan, after([motion(deviation)]), visibility).scanned[0]
+    return certain(scan, after([motion(deviation)]), visibility, reach).scanned[0]
 
 
 def test_a_surface_across_the_beam_moves_as_far_as_the_car_is_off():
@@ -102,7 +109,16 @@ def test_a_post_one_beam_wide_is_all_edge(behind):
     """In fog that hides what is behind it too."""
     range_ = np.full(9, behind)
     range_[4] = 7.0
-    np.testing.assert_array_equal(standing(range_, 0.001, 15.0), [True] * 3 + [False] * 3 + [True] * 3)
+    np.testing.assert_array_equal(standing(range_, 0.001, 15.0), [True] * 2 + [False] * 5 + [True] * 2)
+
+
+@pytest.mark.parametrize(("reach", "silent"), [(0.0, 1), (REACH, 1 + 3)])
+def test_what_an_edge_reaches_if_it_moves_aside_is_not_heard(reach, silent):
+    """A hundredth of a metre at 7 m, thrice over, are 2.5 beams."""
+    range_ = np.full(15, 20.0)
+    range_[7] = 7.0
+    wanted = np.abs(np.arange(15) - 7) > silent
+    np.testing.assert_array_equal(standing(range_, 0.01, 15.0, reach), wanted)
 
 
 def test_road_beside_a_post_is_not_heard():
@@ -112,8 +128,8 @@ def test_road_beside_a_post_is_not_heard():
     road[:, 100] = 0.9 * road[:, 100]
     scan = scan._replace(background=scan.background._replace(range=road))
     kept = certain(scan, after([motion(0.01)]), 100.0).scanned
-    wanted = np.abs(np.arange(len(AZIMUTH)) - 100) > 1
-    np.testing.assert_array_equal(kept, np.broadcast_to(wanted, kept.shape))
+    reach = np.ceil(REACH * 0.01 / (road[:, [100]] * STEP))
+    np.testing.assert_array_equal(kept, np.abs(np.arange(len(AZIMUTH)) - 100) > 1 + reach)
 
 
 def test_the_oracle_does_not_hear_what_may_have_moved():
