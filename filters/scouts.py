@@ -107,10 +107,9 @@ def past_of(cloud: Cloud, target: Target) -> Array:
 
 def past_as_told(u: Array, told: Told, target: Target) -> Array:
     """The same, of stories that were told."""
-    if len(u) == 0:
-        return np.zeros((0, len(target.past)))
-    looks = [look.log_likelihood(target.stories, u, told) for look in target.past]
-    return np.array(looks).reshape(len(looks), len(u)).T
+    if len(u) == 0 or not target.past:
+        return np.zeros((len(u), len(target.past)))
+    return np.column_stack([look.log_likelihood(target.stories, u, told) for look in target.asked])
 
 
 def drift(cloud: Cloud, target: Target) -> Array:
@@ -138,5 +137,6 @@ def about(echoes: Echoes, n: int, rng: np.random.Generator) -> Array:
 def log_about(echoes: Echoes, place: Array) -> Array:
     """ln of the density (n,) by which a jump goes to a place (n, 2), up to a constant."""
     square = ((place[:, None] - echoes.places) ** 2).sum(axis=2)
-    parts = [echoes.oddness - 0.5 * square / r**2 - 2.0 * np.log(r) for r in REACH]
-    return np.logaddexp.reduce(np.concatenate(parts, axis=1), axis=1)
+    parts = np.concatenate([echoes.oddness - 0.5 * square / r**2 - 2.0 * np.log(r) for r in REACH], axis=1)
+    most = parts.max(axis=1)
+    return np.asarray(most + np.log(np.exp(parts - most[:, None]).sum(axis=1)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from filters.belief import moments
 from filters.looks import FogLook, Look
+from filters.packed_looks import LidarLooks, packed
 from filters.spec import Array
 from filters.stories import Cloud, Step, Stories
 
@@ -41,6 +43,11 @@ class Target:
     past: tuple[Look | FogLook, ...]
     look: Look
     length: int
+
+    @cached_property
+    def asked(self) -> tuple[Look | FogLook | LidarLooks, ...]:
+        """The past looks, as many as can be at once."""
+        return packed(self.past)
 
 
 def newest_of(cloud: Cloud, target: Target) -> Array:

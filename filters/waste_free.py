@@ -201,12 +201,15 @@ def other_noise(cloud: Cloud, may: NDArray[np.bool_], rng: np.random.Generator) 
     """
     n, steps = cloud.noise.shape[:2]
     kind = np.where(may, rng.random(n), 1.0)
-    b = np.where((kind >= GUSTS) & (kind < GUSTS + NOISES), rng.random(n) ** 3, 0.0)
-    start, noise = (autoregress(x, b, rng) for x in (cloud.start, cloud.noise))
-    first = rng.integers(steps + 1, size=n)
-    anew = (kind < GUSTS)[:, None] & (np.arange(steps + 1) >= first[:, None])
-    flags = np.where(anew, rng.standard_normal(anew.shape), np.column_stack([start[:, 2], noise[:, :, GUST]]))
-    start[:, 2], noise[:, :, GUST] = flags[:, 0], flags[:, 1:]
+    start, noise = cloud.start.copy(), cloud.noise.copy()
+    moved = np.flatnonzero((kind >= GUSTS) & (kind < GUSTS + NOISES))
+    b = rng.random(len(moved)) ** 3
+    start[moved], noise[moved] = autoregress(start[moved], b, rng), autoregress(noise[moved], b, rng)
+    blown = np.flatnonzero(kind < GUSTS)
+    anew = np.arange(steps + 1) >= rng.integers(steps + 1, size=(len(blown), 1))
+    flags = np.column_stack([start[blown, 2], noise[blown, :, GUST]])
+    flags[anew] = rng.standard_normal(anew.sum())
+    start[blown, 2], noise[blown, :, GUST] = flags[:, 0], flags[:, 1:]
     return start, noise
 
 

@@ -28,9 +28,12 @@ from tests.exact_stories import (
 )
 
 
-@pytest.mark.parametrize(("n", "length", "runs"), [(900, 4, 30), (600, 12, 40), (900, 24, 25)])
+@pytest.mark.parametrize(("n", "length", "runs"), [(900, 4, 30), (3000, 12, 60), (900, 24, 25)])
 def test_the_evidence_is_unbiased(n, length, runs):
-    """Three looks, the last so sharp that it takes many stages: the mean of Z / exact is 1 within its error."""
+    """Three looks, the last so sharp that it takes many stages: the mean of Z / exact is 1 within its error.
+
+    Up to O(1/n), as steps are chosen by the cloud itself: 6,000 runs of 600 stories have .95 on average.
+    """
     rngs = (stream(seed, "evidence", n, length) for seed in range(runs))
     ratio = np.exp(np.array([followed(SHARP, n, length, rng)[1] for rng in rngs]) - posterior(SHARP).log_evidence)
     error = ratio.std(ddof=1) / np.sqrt(runs)
