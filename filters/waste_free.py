@@ -26,15 +26,15 @@ from filters.looks import FogLook
 from filters.resampling import ess, systematic
 from filters.scouts import about, log_about, past_as_told, with_scouts
 from filters.spec import Array, Status
-from filters.stories import GUST, Cloud, Stories, choose, joined
+from filters.stories import Cloud, Stories, choose, joined
 from filters.target import Target, Weighted, newest_of
+from filters.walks import walk
 
 ENOUGH = 0.3  # effective share below which a cloud is resampled
 FEWEST = 0.3  # effective share that one tempering step leaves
 CROWD = 2  # times as many stories where scouts found what the cloud had not, until it is next drawn anew
 STAGES = 40  # tempering steps at most; the last takes what is left, however few stories survive it
 JUMPS = 0.25, 0.02  # share of proposals that jump to an echo, while a cloud searches and once it has found
-GUSTS, NOISES = 0.2, 0.4  # share of the others that draw gusts anew, that move the rest of the noise
 
 
 class Tempered(NamedTuple):
@@ -175,45 +175,12 @@ def propose(
     """Other stories, not told yet, and where those that jump were sent (jumps, 2).
 
     Some jump, so that the last place lies about one of the newest look's echoes: no random walk goes there from
-    elsewhere. The rest walk: latents along the difference of two members, and some of them gusts or noise.
+    elsewhere. The rest walk (`walks.py`).
     """
-    u = np.where(jump[:, None], cloud.u, along_differences(cloud.u, members, rng))
-    start, noise = other_noise(cloud, ~jump, rng)
-    there = about(target.look.echoes, int(jump.sum()), rng) if jump.any() else np.zeros((0, 2))
-    u[jump, :2] += np.linalg.solve(target.stories.root, (there - cloud.place[jump]).T).T
+    u, start, noise = cloud.u.copy(), cloud.start.copy(), cloud.noise.copy()
+    walk(u, start, noise, members, ~jump, rng)
+    there = np.zeros((0, 2))
+    if jump.any():
+        there = about(target.look.echoes, int(jump.sum()), rng)
+        u[jump, :2] += np.linalg.solve(target.stories.root, (there - cloud.place[jump]).T).T
     return cloud._replace(u=u, start=start, noise=noise), there
-
-
-def along_differences(points: Array, members: Array, rng: np.random.Generator) -> Array:
-    """Points (n, d) moved along the difference of two members, most often in all coordinates (ter Braak 2006)."""
-    n, d = points.shape
-    a, b = rng.integers(len(members), size=(2, n))
-    stride = np.where(rng.random((n, 1)) < 0.1, 1.0, 2.38 / np.sqrt(2.0 * d) * rng.uniform(0.1, 2.0, (n, 1)))
-    some = rng.random((n, d)) < np.where(rng.random((n, 1)) < 0.25, 0.3, 1.0)
-    return points + stride * some * (members[a] - members[b])
-
-
-def other_noise(cloud: Cloud, may: NDArray[np.bool_], rng: np.random.Generator) -> tuple[Array, Array]:
-    """The start and the noise of stories that `may` change: moves that leave N(0, 1) as it is.
-
-    Some draw the gusts anew from a step on. Others move all of the noise by x' = sqrt(1 - b²) x + b N(0, 1), b being
-    most often small.
-    """
-    n, steps = cloud.noise.shape[:2]
-    kind = np.where(may, rng.random(n), 1.0)
-    start, noise = cloud.start.copy(), cloud.noise.copy()
-    moved = np.flatnonzero((kind >= GUSTS) & (kind < GUSTS + NOISES))
-    b = rng.random(len(moved)) ** 3
-    start[moved], noise[moved] = autoregress(start[moved], b, rng), autoregress(noise[moved], b, rng)
-    blown = np.flatnonzero(kind < GUSTS)
-    anew = np.arange(steps + 1) >= rng.integers(steps + 1, size=(len(blown), 1))
-    flags = np.column_stack([start[blown, 2], noise[blown, :, GUST]])
-    flags[anew] = rng.standard_normal(anew.sum())
-    start[blown, 2], noise[blown, :, GUST] = flags[:, 0], flags[:, 1:]
-    return start, noise
-
-
-def autoregress(x: Array, b: Array, rng: np.random.Generator) -> Array:
-    """sqrt(1 - b²) x + b N(0, 1) with b (n,) for each of x (n, ...)."""
-    b = b.reshape(-1, *[1] * (x.ndim - 1))
-    return np.asarray(np.sqrt(1.0 - b * b) * x + b * rng.standard_normal(x.shape))
