@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 
 import numpy as np
@@ -177,10 +177,10 @@ def engine(plan: Campaign, processes: int | None, cluster: str | None, jobs: Ite
 
 
 def warm(plan: Campaign, console: Console) -> None:
-    """Compile the kernels once, before every process would."""
+    """Compile the kernels once, before every process would; if the encounter fails it will be told when its turn is."""
     if not cache_folder().exists():
         job = next(plan.jobs())
-        with console.status("compiling kernels (first time only, about a minute)"):
+        with console.status("compiling kernels (first time only, about a minute)"), suppress(Exception):
             for _ in run(job.scenario, job.seed):
                 pass
 

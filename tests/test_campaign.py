@@ -186,6 +186,17 @@ def test_failures_are_kept_with_their_cause_until_they_are_tried_again(whole, tm
     assert (plan.folder / RESULTS).read_bytes() == (whole.folder / RESULTS).read_bytes()
 
 
+def test_a_first_encounter_that_fails_is_told_of_where_kernels_are_not_compiled_yet(tmp_path, monkeypatch, capsys):
+    plan = Campaign(SHORT, 2, tmp_path / "out")
+    fails = failing({next(plan.jobs()).seed})
+    monkeypatch.setattr(campaign_command, "cache_folder", lambda: tmp_path / "nothing")
+    monkeypatch.setattr(campaign_command, "run", fails)
+    monkeypatch.setattr(campaigns, "run", fails)
+    assert campaign(plan, 1) == 3
+    assert "encounter 0, seed" in capsys.readouterr().err
+    assert len(list(plan.folder.glob("*.h5"))) == 1
+
+
 @pytest.mark.parametrize("cut", [0, 50, 400, -1])
 def test_a_torn_table_is_mended_from_the_logs(whole, tmp_path, cut):
     plan = whole._replace(folder=tmp_path / "out")
