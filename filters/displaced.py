@@ -66,7 +66,8 @@ def sure_beams(
 
     What moves by d moves along the beam by d sqrt(1 + (dr / r dφ)²), the slope being the greater of those to both
     sides: a post one beam wide has edges only. The road stays where it is, but for what stands beside a beam. A beam
-    that is not sure makes those not sure that its surface reaches if it has moved aside by `reach` deviations.
+    that is not sure makes those not sure that the nearest of the three surfaces reaches if it has moved aside by
+    `reach` deviations.
     """
     sure = np.ones(range_.shape, np.bool_)
     view = rotation(pose.yaw, pose.pitch, pose.roll)
@@ -79,13 +80,15 @@ def sure_beams(
             nearest = min(here, left, right)
             if nearest > visibility:
                 continue
-            level = here * cos(elevation[r])
-            x, y, z = turn(view, level * cos(azimuth[k]), level * sin(azimuth[k]), here * sin(elevation[r]))
+            x, y, z = turn(
+                view, cos(elevation[r]) * cos(azimuth[k]), cos(elevation[r]) * sin(azimuth[k]), sin(elevation[r])
+            )
             slope = max(abs(left - here), abs(right - here)) / (spacing * nearest)
-            itself = 0.0 if pose.z + z < ROAD else 1.0
-            moved = displacement(odometry, pose.x + x, pose.y + y)
+            itself = 0.0 if pose.z + here * z < ROAD else 1.0
+            moved = displacement(odometry, pose.x + here * x, pose.y + here * y)
             if moved * hypot(itself, slope) >= BACKGROUND_ROUGHNESS:
-                aside = ceil(reach * moved / (spacing * nearest))
+                edge = displacement(odometry, pose.x + nearest * x, pose.y + nearest * y)
+                aside = min(ceil(reach * edge / (spacing * nearest)), last)
                 sure[r, max(k - aside, 0) : k + aside + 1] = False
     return sure
 
