@@ -60,7 +60,7 @@ def packed(looks: Sequence[Look | FogLook]) -> tuple[Look | FogLook | LidarLooks
 
 
 def end_to_end(looks: Sequence[LidarLook]) -> LidarLooks:
-    """Several looks, at least one, as one."""
+    """Several looks, at least one, as one; all have as many nodes, and their beams as many echoes."""
     windows = [look.window for look in looks]
 
     def joined(parts: Sequence[np.ndarray], axes: int) -> np.ndarray:

@@ -91,12 +91,14 @@ def test_errors_add_up_and_turns_count_by_their_lever():
     assert found == pytest.approx(np.sqrt(3 * 0.02**2 + 0.003**2 * (lever**2).sum()), rel=1e-12)
 
 
-def standing(range_: np.ndarray, deviation: float, visibility: float = 100.0, reach: float = REACH) -> np.ndarray:
+def standing(
+    range_: np.ndarray, deviation: float, visibility: float = 100.0, reach: float = REACH, turn: float = 0.0
+) -> np.ndarray:
     """Which level beams are heard of surfaces at these ranges (columns,)."""
     surfaces = Surfaces(range_[None], np.full((1, len(range_)), 0.5), np.full((1, len(range_)), 0.3))
     none = np.zeros((1, len(range_), 1))
     scan = Scan(np.zeros(1), AZIMUTH[: len(range_)], POSE, none, none, np.ones((1, len(range_)), bool), surfaces)
-    return certain(scan, after([motion(deviation)]), visibility, reach).scanned[0]
+    return certain(scan, after([motion(deviation, turn)]), visibility, reach).scanned[0]
 
 
 def test_a_surface_across_the_beam_moves_as_far_as_the_car_is_off():
@@ -119,6 +121,15 @@ def test_what_an_edge_reaches_if_it_moves_aside_is_not_heard(reach, silent):
     range_[7] = 7.0
     wanted = np.abs(np.arange(15) - 7) > silent
     np.testing.assert_array_equal(standing(range_, 0.01, 15.0, reach), wanted)
+
+
+@pytest.mark.parametrize("behind", [20.0, np.inf])
+def test_how_far_an_edge_reaches_is_told_by_where_it_stands(behind):
+    """Turned by a thousandth a post at 7 m is 7 mm aside, what is behind it much more: thrice that are 1.7 beams."""
+    range_ = np.full(15, behind)
+    range_[7] = 7.0
+    wanted = np.abs(np.arange(15) - 7) > 1 + 2
+    np.testing.assert_array_equal(standing(range_, 0.0, 15.0, turn=0.001), wanted)
 
 
 def test_road_beside_a_post_is_not_heard():

@@ -57,8 +57,10 @@ def test_beams_may_report_several_echoes(klass):
     stories, cloud, told = told_of(klass)
     stories = replace(stories, model=replace(stories.model, optics=replace(LIDAR.optics, mode="dual")))
     each = [look.log_likelihood(stories, cloud.u, told) for look in looks]
+    assert looks[0].window.range.shape[2] == 2
     (together,) = packed(looks)
     np.testing.assert_array_equal(together.log_likelihood(stories, cloud.u, told), np.column_stack(each))
+    assert (np.ptp(each, axis=1) > 1.0).all()
 
 
 @CLASSES

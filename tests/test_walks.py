@@ -23,18 +23,27 @@ def walked():
     return before, after, members
 
 
+def normals_of(walked):
+    """All normals (stories, m) of those that may, afterwards, and which of them moved."""
+    both = [np.column_stack([part[1], part[2].reshape(N, -1)])[SOME] for part in walked[:2]]
+    return both[1], both[0] != both[1]
+
+
 def test_who_may_not_stays(walked):
     for old, new in zip(*walked[:2], strict=True):
         np.testing.assert_array_equal(old[~SOME], new[~SOME])
 
 
 def test_noise_stays_standard_normal(walked):
-    """Every normal, and no two of a story are alike afterwards."""
-    _, start, noise = (part[SOME] for part in walked[1])
-    normals = np.column_stack([start, noise.reshape(len(noise), -1)])
+    """Every normal, those that moved for themselves, and no two of a story are alike afterwards."""
+    normals, moved = normals_of(walked)
     assert min(kstest(column, "norm").pvalue for column in normals.T) > 1e-4
     off = np.corrcoef(normals.T) - np.eye(normals.shape[1])
     assert np.abs(off).max() < 5.0 / np.sqrt(len(normals))
+    all_moved = moved.mean(axis=1) > 0.9
+    for some in (all_moved, moved.any(axis=1) & ~all_moved):  # all noise, gusts alone
+        squares = normals[some][moved[some]] ** 2
+        assert abs(squares.mean() - 1.0) < 5.0 * np.sqrt(2.0 / len(squares))
 
 
 def test_gusts_or_all_noise_move_as_often_as_is_told(walked):
@@ -64,10 +73,12 @@ def test_latents_move_along_differences_of_members(walked):
     assert (np.abs(move.mean(axis=0)) < 4.0 * move.std(axis=0) / np.sqrt(len(move))).all()
     still = (move == 0.0).mean(axis=1)
     several = 1.0 - 1.0 / len(members)  # that the two members differ, which they do in every coordinate
-    assert ((still > 0.0) & (still < 1.0)).mean() == pytest.approx(several * FEW[0] * (1 - 0.7**3 - 0.3**3), abs=0.015)
+    assert ((still > 0.0) & (still < 1.0)).mean() == pytest.approx(
+        several * FEW[0] * (1 - (1 - FEW[1]) ** 3 - FEW[1] ** 3), abs=0.015
+    )
     differences = (members[:, None] - members[None])[~np.eye(3, dtype=bool)]
     whole = (np.abs(move[:, None] - differences) < 1e-9).all(axis=2).any(axis=1)
-    assert whole.mean() == pytest.approx(several * LEAPS * (1.0 - FEW[0] * (1.0 - 0.3**3)), abs=0.01)
+    assert whole.mean() == pytest.approx(several * LEAPS * (1.0 - FEW[0] * (1.0 - FEW[1] ** 3)), abs=0.01)
     along = move[(still == 0.0) & ~whole]
     share = along / (along[:, :1])
     assert (np.abs(share[:, None] - differences / differences[:, :1]) < 1e-6).all(axis=2).any(axis=1).all()
