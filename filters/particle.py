@@ -48,12 +48,14 @@ from filters.spec import (
 )
 from filters.stories import Step, step_of, stories_of
 from filters.target import Target, Weighted
-from filters.waste_free import start, temper
+from filters.waste_free import Tempered, start, temper
 
 LENGTH = 20  # of the chains
 MEMORY = 10, 6  # looks by which stories are moved, in doubt and without, and up to twice as many
 BEAMS = 200, 32  # on a candidate at most, in doubt and without
 SETTLED = 40.0  # nats between the classes from which on only the likelier is followed, to know where it is
+SURE = 0.98  # probability of a class by which a look decides
+CLOSELY = 3  # times as many stories then tell of the others
 
 
 class ParticleState(NamedTuple):
@@ -78,6 +80,11 @@ class ParticleState(NamedTuple):
         return bool(np.ptp(self.scores) > SETTLED)
 
     @property
+    def sure_of(self) -> int | None:
+        """The class that is all but sure, if one is."""
+        return int(self.scores.argmax()) if self.log_probs.max() > np.log(SURE) else None
+
+    @property
     def followed(self) -> list[int]:
         """The classes that are weighed: once there is no doubt, one."""
         return [int(self.scores.argmax())] if self.settled else list(range(len(self.scores)))
@@ -98,8 +105,8 @@ class ParticleFilter:
     """
 
     model: Model = field(default_factory=Model)
-    particles: int = 300
-    followers: int = 400
+    particles: int = 240
+    followers: int = 300
     sensors = ("scan", "radar", "visibility")
 
     def init(self, prior: Prior, rng: np.random.Generator) -> ParticleState:
@@ -149,18 +156,27 @@ class ParticleFilter:
         return self.weigh(state._replace(visibility=fog), seen, rng)
 
     def weigh(self, state: ParticleState, look: Look, rng: np.random.Generator) -> tuple[ParticleState, Info]:
-        """Temper each class's cloud by a look, and weigh the classes by the clouds' evidence."""
-        clouds, evidence, looks = list(state.clouds), np.zeros(len(CLASSES)), (*state.looks, look)
-        n, infos = self.followers if state.settled else self.particles, []
-        stories = stories_of(self.model, state.origins)
-        for k in state.followed:
-            done = temper(state.clouds[k], Target(stories[k], state.steps, state.looks, look, LENGTH), n, rng)
-            if done.status != Status.OK:
-                return state, Info(np.zeros(len(CLASSES)), 0.0, status=done.status)
-            clouds[k], evidence[k] = done.cloud, 0.0 if state.settled else done.log_evidence
-            infos.append(done)
-        info = Info(evidence, min(d.ess for d in infos), resampled=any(d.resampled for d in infos))
-        return self.forget(state._replace(scores=state.scores + evidence, clouds=tuple(clouds), looks=looks)), info
+        """Temper each class's cloud by a look, and weigh the classes by the clouds' evidence.
+
+        Where a look decides, the class it speaks against is tempered anew with more stories: a few may have missed the
+        place that explains it.
+        """
+        n = self.followers if state.settled else self.particles
+        done = {k: self.tempered(state, k, look, n, rng) for k in state.followed}
+        best = with_look(state, done, look).sure_of
+        if best not in (None, state.sure_of):
+            done |= {k: self.tempered(state, k, look, CLOSELY * n, rng) for k in done if k != best}
+        failed = [d.status for d in done.values() if d.status != Status.OK]
+        if failed:
+            return state, Info(np.zeros(len(CLASSES)), 0.0, status=failed[0])
+        after = with_look(state, done, look)
+        ess, resampled = min(d.ess for d in done.values()), any(d.resampled for d in done.values())
+        return self.forget(after), Info(after.scores - state.scores, ess, resampled=resampled)
+
+    def tempered(self, state: ParticleState, k: int, look: Look, n: int, rng: np.random.Generator) -> Tempered:
+        """A class's cloud after a look."""
+        stories = stories_of(self.model, state.origins)[k]
+        return temper(state.clouds[k], Target(stories, state.steps, state.looks, look, LENGTH), n, rng)
 
     def forget(self, state: ParticleState) -> ParticleState:
         """Once there are twice as many looks, or four times as many steps, as `MEMORY`: keep that many looks."""
@@ -187,3 +203,12 @@ class ParticleFilter:
         points = np.concatenate([c.cloud.place for c in state.clouds])
         joint = np.concatenate([c.log_weights + p for c, p in zip(state.clouds, state.log_probs, strict=True)])
         return Belief(state.log_probs, mix(weights, places), tuple(places), Particles(points, joint))
+
+
+def with_look(state: ParticleState, done: dict[int, Tempered], look: Look) -> ParticleState:
+    """What is believed after a look that some classes' clouds were tempered by; once settled it weighs no class."""
+    scores, clouds = state.scores.copy(), list(state.clouds)
+    for k, tempered in done.items():
+        clouds[k] = tempered.cloud
+        scores[k] += 0.0 if state.settled else tempered.log_evidence
+    return state._replace(scores=scores, clouds=tuple(clouds), looks=(*state.looks, look))

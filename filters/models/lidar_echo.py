@@ -118,15 +118,22 @@ def log_nothing(table: EchoTable, fog: AnyFog, soft: float, stop: Stop) -> float
     return table.log_quiet + of_fog + log_missed(table.threshold, stop.power, stop.spread)
 
 
-@inlined
+@jit
 def log_density_strongest(table: EchoTable, fog: AnyFog, r: float, p: float, stop: Stop) -> float:
-    """ln L of the strongest echo (r, p), or of none (p = 0), of a beam with this stop.
+    """ln L of the strongest echo (r, p), or of none (p = 0), of a beam with this stop."""
+    if p <= 0.0:
+        return log_nothing(table, fog, fog_power(table, fog, stop.range), stop)
+    exponent, factor = strongest(table, fog, r, p, stop)
+    return exponent + log(factor) if factor > 0.0 else -inf
+
+
+@inlined
+def strongest(table: EchoTable, fog: AnyFog, r: float, p: float, stop: Stop) -> tuple[float, float]:
+    """L of the strongest echo (r, p), as exponent and factor: L = factor e^exponent.
 
     Terms below e^-72 of their peak or of the largest are left out: this is the innermost loop of the particle filter.
     """
     soft = fog_power(table, fog, stop.range)
-    if p <= 0.0:
-        return log_nothing(table, fog, soft, stop)
     below_noise, below_fog, below_stop = cdf(p), below(p, soft, 1.0), below(p, stop.power, stop.spread)
     of_noise, of_fog, of_stop, deviation = -inf, -inf, -inf, 1.0
     if p < REACH and table.range_min <= r <= table.range_max:
@@ -139,7 +146,7 @@ def log_density_strongest(table: EchoTable, fog: AnyFog, r: float, p: float, sto
         of_stop = -0.5 * (z * z + y * y)
     top = max(of_noise, of_fog, of_stop)
     if top == -inf:
-        return top
+        return top, 0.0
     total = 0.0  # in units of e^top / sqrt(2 pi): logs are dear
     if of_noise > top - FAINT:
         total += exp(of_noise - top) / (table.range_max - table.range_min) * below_fog * below_stop
@@ -147,7 +154,19 @@ def log_density_strongest(table: EchoTable, fog: AnyFog, r: float, p: float, sto
         total += exp(of_fog - top) / max(fog_law(table, fog, stop.range), 1e-300) * below_noise * below_stop
     if of_stop > top - FAINT:
         total += exp(of_stop - top) / (deviation * stop.spread * SQRT_2PI) * below_noise * below_fog
-    return top + log(total) - LOG_SQRT_2PI
+    return top - LOG_SQRT_2PI, total
+
+
+@inlined
+def log_strongest_or_glitch(table: EchoTable, fog: AnyFog, r: float, p: float, stop: Stop) -> float:
+    """ln L of what one beam reported where a glitch may have made it: by one log."""
+    if p > 0.0:
+        exponent, factor = strongest(table, fog, r, p, stop)
+        return log(exp(exponent + table.log_sound) * factor + exp(table.log_glitch_nothing + table.log_uniform))
+    soft = fog_power(table, fog, stop.range)
+    of_fog = fog.log_missed if soft == fog.power else log_missed(table.threshold, soft, 1.0)
+    quiet = exp(table.log_sound + table.log_quiet + of_fog) * below(table.threshold, stop.power, stop.spread)
+    return log(quiet + exp(table.log_glitch_nothing))
 
 
 @jit
@@ -284,11 +303,14 @@ def log_glitch(table: EchoTable, ranges: np.ndarray, powers: np.ndarray) -> floa
 @inlined
 def log_density_one(table: EchoTable, fog: AnyFog, r: float, p: float, stop: Stop) -> float:
     """ln L of what one beam reported (power 0: nothing) in a mode of one echo, given what stops it."""
+    glitches = p <= 0.0 or (table.range_min <= r <= table.glitch_max and p <= POWER_CEILING)
+    if table.mode == STRONGEST and glitches and table.glitch > 0.0:
+        return log_strongest_or_glitch(table, fog, r, p, stop)
     if table.mode == STRONGEST:
         value = log_density_strongest(table, fog, r, p, stop)
     else:
         value = log_density_last(table, fog, r, p, stop)
-    if p > 0.0 and (not table.range_min <= r <= table.glitch_max or p > POWER_CEILING):
+    if not glitches:
         return table.log_sound + value
     glitch = table.log_glitch_nothing + (table.log_uniform if p > 0.0 else 0.0)
     return log_add(table.log_sound + value, glitch)
