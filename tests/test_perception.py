@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
 
 from filters.models.optics import echo_table
 from filters.models.visibility import update_visibility, visibility_prior
@@ -17,6 +20,7 @@ from fogsim.perception.segment import (
     Points,
     agreement,
     clusters,
+    linked,
     object_points,
 )
 from fogsim.sensors.lidar import Lidar
@@ -130,6 +134,15 @@ def test_clusters_are_chains_of_near_points():
     assert sorted(map(sorted, (g.tolist() for g in groups))) == [[0, 1, 2, 3, 4], [5, 6, 7]]
     assert clusters(points_at(stray)) == []
     assert clusters(points_at([])) == []
+
+
+@given(st.integers(0, 40), st.integers(0, 2**32 - 1))
+def test_clusters_are_the_connected_components(n, seed):
+    """As SciPy finds them in the graph of all pairs."""
+    xyz = np.random.default_rng(seed).uniform(-1.5, 1.5, (n, 3))
+    near = ((xyz[:, None, :2] - xyz[None, :, :2]) ** 2).sum(axis=2) < LINK**2
+    _, label = connected_components(near, directed=False)
+    np.testing.assert_array_equal(linked(xyz, LINK), label)
 
 
 def test_beams_beside_a_lamp_post_are_doubtful():

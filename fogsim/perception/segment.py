@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from numpy.typing import NDArray
 
+from filters.jit import jit
 from filters.models.attitude import places
 from filters.spec import Array, Scan
 
@@ -75,11 +75,26 @@ def clusters(points: Points) -> list[np.ndarray]:
 
     Quadratic in the number of points: call it on the few that lie near a candidate.
     """
-    if len(points.range) < FEWEST:
-        return []
-    gap = points.xyz[:, None, :2] - points.xyz[None, :, :2]
-    linked = np.nonzero(np.einsum("ijk,ijk->ij", gap, gap) < LINK**2)
-    n = len(points.range)
-    count, label = connected_components(coo_array((np.ones(len(linked[0])), linked), shape=(n, n)), directed=False)
-    groups = [np.flatnonzero(label == k) for k in range(count)]
+    label = linked(points.xyz, LINK)
+    groups = [np.flatnonzero(label == k) for k in range(label.max(initial=-1) + 1)]
     return [g for g in groups if len(g) >= FEWEST]
+
+
+@jit
+def linked(xyz: Array, reach: float) -> NDArray[np.int64]:
+    """Which cluster (n,) each point (n, 3) is in: those that steps shorter than `reach` lead to; the first's is 0."""
+    n = len(xyz)
+    label, waiting, count = np.full(n, -1), np.empty(n, np.int64), 0
+    for first in range(n):
+        if label[first] >= 0:
+            continue
+        label[first], waiting[0], left = count, first, 1
+        while left > 0:
+            left -= 1
+            i = waiting[left]
+            for j in range(n):
+                if label[j] < 0 and (xyz[i, 0] - xyz[j, 0]) ** 2 + (xyz[i, 1] - xyz[j, 1]) ** 2 < reach * reach:
+                    label[j], waiting[left] = count, j
+                    left += 1
+        count += 1
+    return label
