@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import erf, sqrt
+
 import numpy as np
 
 from filters.spec import Array, Gaussian
@@ -56,10 +58,7 @@ def moments(points: Array, weights: Array) -> Gaussian:
     return Gaussian(mean, (weights[:, None] * spread).T @ spread)
 
 
-def interval_probability(gaussian: Gaussian, axis: int, low: float, high: float) -> float:
-    """P(low < x_axis < high) under a Gaussian, by the error function."""
-    from math import erf, sqrt
-
-    scale = sqrt(2.0 * max(float(gaussian.covariance[axis, axis]), 1e-12))
-    mean = float(gaussian.mean[axis])
+def interval_probability(mean: float, variance: float, low: float, high: float) -> float:
+    """P(low < x < high) under N(mean, variance), by the error function."""
+    scale = sqrt(2.0 * max(variance, 1e-12))
     return 0.5 * (erf((high - mean) / scale) - erf((low - mean) / scale))

@@ -8,6 +8,7 @@ barrier stands in the path. With q = P(barrier and in the path) the expected los
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -92,8 +93,15 @@ def half_lengths(shortest: float, longest: float) -> tuple[float, ...]:
 
 def in_path(belief: Belief, situation: Situation, centre: float) -> float:
     """P(barrier overlaps the path swept about `centre` | it is a barrier), over its place and its length."""
-    place, reaches = belief.position_of(BARRIER), [situation.half_width + half for half in situation.half_lengths]
-    return sum(interval_probability(place, 1, centre - r, centre + r) for r in reaches) / len(reaches)
+    mean, covariance = belief.position_of(BARRIER)
+    return overlap(float(mean[1]), float(covariance[1, 1]), centre, situation.half_width, situation.half_lengths)
+
+
+@lru_cache(maxsize=256)
+def overlap(mean: float, variance: float, centre: float, half_width: float, half_lengths: tuple[float, ...]) -> float:
+    """P(|y - centre| < half_width + half length) of y ~ N(mean, variance); every policy asks it of every belief."""
+    reaches = [half_width + half for half in half_lengths]
+    return sum(interval_probability(mean, variance, centre - r, centre + r) for r in reaches) / len(reaches)
 
 
 def expected_losses(beliefs: list[Belief], losses: Array, situation: Situation) -> Array:

@@ -94,7 +94,7 @@ def sent_out(target: Target, n: int, rng: np.random.Generator) -> tuple[Cloud, A
     stories = target.stories
     cloud = stories.draw(n, rng)._replace(noise=rng.standard_normal((n, len(target.steps), GUST + 1)))
     there = about(target.look.echoes, n // 2, rng)
-    cloud.u[: n // 2, :2] = np.linalg.solve(stories.root, (there - drift(cloud, target)[: n // 2]).T).T
+    cloud.u[: n // 2, :2] = np.linalg.solve(stories.root, (there - drift(cloud.take(slice(n // 2)), target)).T).T
     told = stories.tell(cloud, target.steps)
     return cloud.ending(told), target.look.log_likelihood(stories, cloud.u, told)
 

@@ -59,7 +59,7 @@ class Cloud(NamedTuple):
     velocity: Array
     gust: Array
 
-    def take(self, chosen: NDArray[np.intp]) -> Cloud:
+    def take(self, chosen: NDArray[np.intp] | slice) -> Cloud:
         """Some of the stories."""
         return Cloud(*(part[chosen] for part in self))
 
@@ -233,6 +233,10 @@ def joined(clouds: Iterable[Cloud]) -> Cloud:
     return Cloud(*(np.concatenate(parts) for parts in zip(*clouds, strict=True)))
 
 
-def choose(accept: NDArray[np.bool_], new: Cloud, old: Cloud) -> Cloud:
-    """New stories where accepted (n,), else the old."""
-    return Cloud(*(np.where(accept.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(new, old, strict=True)))
+@jit
+def take_back(rejected: NDArray[np.bool_], new: Cloud, old: Cloud) -> None:
+    """Make new stories, in place, the old ones where they were rejected (n,)."""
+    for i in range(len(rejected)):
+        if rejected[i]:
+            new.u[i], new.start[i], new.noise[i] = old.u[i], old.start[i], old.noise[i]
+            new.place[i], new.velocity[i], new.gust[i] = old.place[i], old.velocity[i], old.gust[i]

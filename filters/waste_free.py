@@ -26,7 +26,7 @@ from filters.looks import FogLook
 from filters.resampling import ess, systematic
 from filters.scouts import about, log_about, past_as_told, with_scouts
 from filters.spec import Array, Status
-from filters.stories import Cloud, Stories, choose, joined
+from filters.stories import Cloud, Stories, joined, take_back
 from filters.target import Target, Weighted, newest_of
 from filters.walks import walk
 
@@ -166,7 +166,8 @@ def advance(
     accept[k] = np.log(rng.random(len(k))) < (past[k] - now.past[k]).sum(axis=1)
     other = other.ending(told)
     past, newest = np.where(accept[:, None], past, now.past), np.where(accept, newest, now.newest)
-    return States(choose(accept, other, now.cloud), past, newest)
+    take_back(~accept, other, now.cloud)
+    return States(other, past, newest)
 
 
 def propose(
