@@ -13,7 +13,7 @@ is one more latent, after those of the shape.
 Approximate are: scans older than the memory count by the stories they left, but not when these are moved; where
 the candidate was when the memory begins is a Gaussian; each look is weighed by what was known of the fog at its time;
 and of near objects only every other column or fewer is used. Beams behind which odometry may have moved the map are not
-heard (`displaced.py`); once there is no doubt nothing is searched for, and every other scan is left out.
+heard (`displaced.py`); once there is no doubt nothing is searched for.
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ LENGTH = 20  # of the chains
 MEMORY = 10, 6  # looks by which stories are moved, in doubt and without, and up to twice as many
 BEAMS = 200, 32  # on a candidate at most, in doubt and without
 SETTLED = 40.0  # nats between the classes from which on only the likelier is followed, to know where it is
-REST = 2  # steps between lidar's scans that are looked at without doubt
 SURE = 0.98  # probability of a class by which a look decides
 CLOSELY = 3  # times as many stories then tell of the others
 
@@ -140,9 +139,6 @@ class ParticleFilter:
 
     def look(self, state: ParticleState, scan: Scan, rng: np.random.Generator) -> tuple[ParticleState, Info]:
         """Bring in a lidar's scan, and what it says of the fog."""
-        before = [look.steps for look in state.looks if isinstance(look, LidarLook)]
-        if state.settled and before and len(state.steps) - before[-1] < REST:
-            return state, Info(np.zeros(len(state.clouds)))
         everyone = np.concatenate([state.clouds[k].cloud.place for k in state.followed])
         table, tallest = echo_table(self.model.optics), self.model.tallest
         reach = 0.0 if state.settled else REACH  # what is found is not mistaken for an edge that moved

@@ -143,13 +143,18 @@ def share_of_first(cloud: Cloud, weights: Array) -> float:
     return float(weights @ (near[:, 0] < near[:, 1]))
 
 
+def either(first: np.ndarray, one: Cloud, two: Cloud) -> Cloud:
+    """Stories of the first cloud where told (n,), else of the second."""
+    return Cloud(*(np.where(first.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(one, two, strict=True)))
+
+
 @pytest.mark.parametrize(("begin", "jumps"), [("both", 0.25), ("both", 1.0), ("first", 1.0), ("second", 1.0)])
 def test_jumps_to_echoes_bring_their_shares_and_keep_them(begin, jumps):
     """Whether all chains begin at one echo, at the other, or at both as they should."""
     n = 2000
     (one, two), shares, _ = of_two(n, 22)
     assert 0.6 < shares[0] < 0.85  # the less odd
-    both = waste_free.choose(stream(23, "right").random(n) < shares[0], one, two)
+    both = either(stream(23, "right").random(n) < shares[0], one, two)
     first = {"first": one, "second": two, "both": both}[begin]
     after = advanced(first, both, Target(RIGID, CALM, (HINT,), BOTH, 12), 1.0, jumps, 80, 24)
     assert share_of_first(after, np.full(n, 1.0 / n)) == pytest.approx(shares[0], abs=4.0 * np.sqrt(shares.prod() / n))
@@ -159,7 +164,7 @@ def test_jumps_to_echoes_bring_their_shares_and_keep_them(begin, jumps):
 def test_jumps_keep_the_latents_about_each_echo(jumps):
     n = 3000
     clouds, shares, _ = of_two(n, 25)
-    mixed = waste_free.choose(stream(26, "right").random(n) < shares[0], *clouds)
+    mixed = either(stream(26, "right").random(n) < shares[0], *clouds)
     after = advanced(mixed, mixed, Target(RIGID, CALM, (HINT,), BOTH, 12), 1.0, jumps, 60, 27)
     for z in TWO:
         exact = posterior((HINT, look_at(3, *z, BOTH.r)), CALM)
