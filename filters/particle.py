@@ -13,7 +13,9 @@ is one more latent, after those of the shape.
 Approximate are: scans older than the memory count by the stories they left, but not when these are moved; where
 the candidate was when the memory begins is a Gaussian; each look is weighed by what was known of the fog at its time;
 and of near objects only every other column or fewer is used. Beams behind which odometry may have moved the map are not
-heard (`displaced.py`); once there is no doubt nothing is searched for.
+heard (`displaced.py`); once there is no doubt nothing is searched for. A look that makes a class sure is told again, by
+more stories, to the others only, which were the likelier to have missed what explains it: where the first telling and
+the second differ by chance, that leans towards doubt.
 """
 
 from __future__ import annotations
