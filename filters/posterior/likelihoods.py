@@ -1,0 +1,130 @@
+"""What a network's outputs say of the target: p(y | f), and what draws of f make of a prediction.
+
+The variance of a prediction is split by the law of total variance, its entropy H by mutual information:
+
+    Var y = Var_s E[y | f_s]  (epistemic)  +  E_s Var[y | f_s]  (aleatoric)
+    H[mean_s p(y | f_s)] = I(y; f)  (information, epistemic)  +  mean_s H[p(y | f_s)]
+
+For real targets both H are those of Gaussians with these variances, so that `information` is that of the moments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import e, lgamma, log, pi
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+
+FINEST = 1e-3  # the smallest deviation that a network can claim, of standardised targets
+
+
+class Prediction(NamedTuple):
+    """Mean of the target, or probabilities of the classes, (n,) or (n, K); variances alike; entropies (n,), nats."""
+
+    mean: Tensor
+    epistemic: Tensor
+    aleatoric: Tensor
+    entropy: Tensor
+    information: Tensor
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the target, or of each class's indicator."""
+        return self.epistemic + self.aleatoric
+
+
+class Likelihood(Protocol):
+    """p(y | f)."""
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers f has."""
+
+    def log_prob(self, f: Tensor, y: Tensor) -> Tensor:
+        """ln p(y | f) (..., n) of outputs (..., n, O) and targets (n,)."""
+
+    def predict(self, f: Tensor) -> Prediction:
+        """Of draws (S, n, O)."""
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Two classes by one logit, of class 1; probabilities are of both."""
+
+    outputs = 1
+
+    def log_prob(self, f: Tensor, y: Tensor) -> Tensor:
+        return logsigmoid((2.0 * y - 1.0) * f[..., 0])
+
+    def predict(self, f: Tensor) -> Prediction:
+        return of_classes(torch.cat([logsigmoid(-f), logsigmoid(f)], dim=-1))
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """K classes by K logits."""
+
+    outputs: int
+
+    def log_prob(self, f: Tensor, y: Tensor) -> Tensor:
+        each = torch.log_softmax(f, dim=-1)
+        return each.gather(-1, y.long().expand(f.shape[:-1])[..., None])[..., 0]
+
+    def predict(self, f: Tensor) -> Prediction:
+        return of_classes(torch.log_softmax(f, dim=-1))
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """y ~ N(f_0, s²), s = softplus(f_1): noise that depends on the input."""
+
+    outputs = 2
+
+    def log_prob(self, f: Tensor, y: Tensor) -> Tensor:
+        s = deviation(f)
+        return -0.5 * ((y - f[..., 0]) / s) ** 2 - torch.log(s) - 0.5 * log(2.0 * pi)
+
+    def predict(self, f: Tensor) -> Prediction:
+        return of_moments(f[..., 0], deviation(f) ** 2)
+
+
+@dataclass(frozen=True)
+class StudentT:
+    """y = f_0 + s t, s = softplus(f_1), t Student's with so many degrees of freedom: far-off targets count little."""
+
+    freedom: float = 4.0
+    outputs = 2
+
+    def log_prob(self, f: Tensor, y: Tensor) -> Tensor:
+        nu, s = self.freedom, deviation(f)
+        constant = lgamma(0.5 * (nu + 1.0)) - lgamma(0.5 * nu) - 0.5 * log(nu * pi)
+        return constant - torch.log(s) - 0.5 * (nu + 1.0) * torch.log1p(((y - f[..., 0]) / s) ** 2 / nu)
+
+    def predict(self, f: Tensor) -> Prediction:
+        return of_moments(f[..., 0], deviation(f) ** 2 * self.freedom / (self.freedom - 2.0))
+
+
+def deviation(f: Tensor) -> Tensor:
+    """The scale s of real targets (..., n) by their second output."""
+    return softplus(f[..., 1]) + FINEST
+
+
+def of_classes(log_probs: Tensor) -> Prediction:
+    """Of draws of log-probabilities (S, n, K)."""
+    p = log_probs.exp()
+    mean = p.mean(dim=0)
+    entropy = torch.special.entr(mean).sum(dim=-1)
+    expected = torch.special.entr(p).sum(dim=-1).mean(dim=0)
+    epistemic = p.var(dim=0, correction=0)
+    return Prediction(mean, epistemic, mean * (1.0 - mean) - epistemic, entropy, (entropy - expected).clamp_min(0.0))
+
+
+def of_moments(mean: Tensor, variance: Tensor) -> Prediction:
+    """Of draws of the target's mean and variance (S, n)."""
+    epistemic, aleatoric = mean.var(dim=0, correction=0), variance.mean(dim=0)
+    entropy = 0.5 * torch.log(2.0 * pi * e * (epistemic + aleatoric))
+    expected = 0.5 * torch.log(2.0 * pi * e * variance).mean(dim=0)
+    return Prediction(mean.mean(dim=0), epistemic, aleatoric, entropy, entropy - expected)

@@ -1,0 +1,95 @@
+"""What every engine of a Bayesian neural network does: `init`, `update`, `outputs`, `predict`, `sample`, `kl`.
+
+    prior p(w)  --update(x, y)-->  q(w) ∝~ p(y | x, w) p(w)  --update-->  ...
+
+The posterior of one update is the prior of the next. States are NamedTuples of tensors and are never changed in place;
+an engine is a frozen dataclass of all its configuration. Random numbers come from a `torch.Generator` of the CPU, on
+every device the same (`noise`), so that a GPU's results are the CPU's but for rounding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from filters.posterior.likelihoods import Likelihood, Prediction
+from filters.posterior.mlp import Mlp
+
+State = TypeVar("State")
+DRAWS = 100  # of the weights, by which is predicted
+
+
+class Data(NamedTuple):
+    """Inputs (n, F), targets (n,), and how many independent rows each row is worth (n,)."""
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, device: str = "cpu") -> Self:
+        """From arrays, as float32.
+
+        Raises
+        ------
+        ValueError
+            In one line, if there are no rows, their numbers differ, or a value is not finite or a weight negative.
+        """
+        weight = np.ones(len(y)) if weight is None else weight
+        if np.ndim(x) != 2 or not len(x) == np.size(y) == np.size(weight) > 0:
+            found = f"{np.shape(x)}, {np.shape(y)}, {np.shape(weight)}"
+            raise ValueError(f"found inputs, targets, weights of shapes {found}, expected (n, F), (n,), (n,), n > 0")
+        for name, values in (("inputs", x), ("targets", y), ("weights", weight)):
+            if not np.isfinite(values).all():
+                raise ValueError(f"found {name} that are not finite; leave out such rows")
+        if np.min(weight) < 0.0:
+            raise ValueError(f"found a weight of {np.min(weight):g}, expected 0 or more")
+        return cls(*(torch.as_tensor(np.asarray(part), dtype=torch.float32, device=device) for part in (x, y, weight)))
+
+
+class Engine(Protocol[State]):
+    """A way to a posterior over the weights of a network."""
+
+    @property
+    def network(self) -> Mlp:
+        """The function whose weights are unknown."""
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(y | its outputs)."""
+
+    def init(self, rng: torch.Generator) -> State:
+        """The prior."""
+
+    def update(self, state: State, data: Data, rng: torch.Generator) -> State:
+        """The posterior of `state` as the prior."""
+
+    def outputs(self, state: State, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
+        """Draws of the network's outputs (draws, n, O) at x (n, F); of one draw all rows share their weights."""
+
+    def sample(self, state: State, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
+        """Draws of the weights (draws, P)."""
+
+    def kl(self, state: State, other: State) -> float:
+        """KL(state ‖ other), nats; of engines whose posterior is a set of draws, between Gaussians of their moments."""
+
+
+def predict(engine: Engine[State], state: State, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Prediction:
+    """What the targets at x (n, F) will be, and why that is not certain."""
+    with torch.no_grad():
+        return engine.likelihood.predict(engine.outputs(state, x, rng, draws))
+
+
+def log_predictive(engine: Engine[State], state: State, data: Data, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
+    """ln p(y | x, all data so far) (n,): ln mean_s p(y | x, w_s)."""
+    with torch.no_grad():
+        each = engine.likelihood.log_prob(engine.outputs(state, data.x, rng, draws), data.y)
+        return torch.logsumexp(each, dim=0) - np.log(len(each))
+
+
+def noise(shape: tuple[int, ...], rng: torch.Generator, like: Tensor) -> Tensor:
+    """Standard normal numbers of that shape, of the kind and on the device of `like`."""
+    return torch.randn(shape, generator=rng, dtype=like.dtype).to(like.device)
