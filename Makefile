@@ -26,6 +26,9 @@ check: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/pip install -c constraints.txt -e '.[peers]'
 	$(BIN)/pip install --no-deps particles==0.4  # it asks for NumPy 1; what is timed of it runs with 2
+	$(BIN)/pip install --no-deps laplace-torch==0.3 asdfghjkl==0.1a4 backpack-for-pytorch==1.7.1 \
+	    curvlinops-for-pytorch==3.0.1 einconv==0.1.0 einops==0.8.2 lightning-utilities==0.15.3 linear_operator==0.6.1 \
+	    torchmetrics==1.9.0 unfoldNd==0.2.3  # it asks for torchvision, and never imports it
 	$(BIN)/python tests/bench/raycast.py
 	$(BIN)/python tests/bench/scan.py
 	$(BIN)/python tests/bench/fogging.py
@@ -34,6 +37,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/bench/kernels.py
 	$(BIN)/python scenarios/studies/bearing_range.py
 	$(BIN)/python scenarios/studies/kernel_bayes.py
+	$(BIN)/python scenarios/studies/heteroscedastic_bnn.py
 	$(BIN)/python scenarios/studies/first_table.py
 	$(BIN)/python scenarios/studies/radar_gain.py
 	$(BIN)/python scenarios/studies/misspecification.py

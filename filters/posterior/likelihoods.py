@@ -49,6 +49,9 @@ class Likelihood(Protocol):
     def predict(self, f: Tensor) -> Prediction:
         """Of draws (S, n, O)."""
 
+    def curvature(self, f: Tensor) -> Tensor:
+        """Fisher information E_y[∇ln p ∇ln p'] in f (..., O, O), never negative; of classes the Hessian of -ln p."""
+
 
 @dataclass(frozen=True)
 class Bernoulli:
@@ -61,6 +64,9 @@ class Bernoulli:
 
     def predict(self, f: Tensor) -> Prediction:
         return of_classes(torch.cat([logsigmoid(-f), logsigmoid(f)], dim=-1))
+
+    def curvature(self, f: Tensor) -> Tensor:
+        return (torch.sigmoid(f) * torch.sigmoid(-f))[..., None]
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,10 @@ class Categorical:
     def predict(self, f: Tensor) -> Prediction:
         return of_classes(torch.log_softmax(f, dim=-1))
 
+    def curvature(self, f: Tensor) -> Tensor:
+        p = torch.softmax(f, dim=-1)
+        return torch.diag_embed(p) - p[..., :, None] * p[..., None, :]
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -89,6 +99,9 @@ class Gaussian:
 
     def predict(self, f: Tensor) -> Prediction:
         return of_moments(f[..., 0], deviation(f) ** 2)
+
+    def curvature(self, f: Tensor) -> Tensor:
+        return of_location_and_scale(f, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -106,10 +119,20 @@ class StudentT:
     def predict(self, f: Tensor) -> Prediction:
         return of_moments(f[..., 0], deviation(f) ** 2 * self.freedom / (self.freedom - 2.0))
 
+    def curvature(self, f: Tensor) -> Tensor:
+        nu = self.freedom
+        return of_location_and_scale(f, (nu + 1.0) / (nu + 3.0), 2.0 * nu / (nu + 3.0))
+
 
 def deviation(f: Tensor) -> Tensor:
     """The scale s of real targets (..., n) by their second output."""
     return softplus(f[..., 1]) + FINEST
+
+
+def of_location_and_scale(f: Tensor, location: float, scale: float) -> Tensor:
+    """Information (..., 2, 2) of what has so much of both at s = 1: diag(location, scale (ds/df_1)²) / s²."""
+    both = torch.stack([torch.full_like(f[..., 1], location), scale * torch.sigmoid(f[..., 1]) ** 2], dim=-1)
+    return torch.diag_embed(both / deviation(f)[..., None] ** 2)
 
 
 def of_classes(log_probs: Tensor) -> Prediction:

@@ -28,6 +28,17 @@ def prior(network: Mlp, device: str) -> Normal:
     return Normal(torch.zeros_like(scale), scale, scale.new_zeros(len(scale), 0))
 
 
+def start(p: Normal, network: Mlp, scale: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Means and deviations (P,) from which to descend: the posterior's of earlier data, if there were any.
+
+    If not, those of a network that is to be trained, hardly spread: at the prior's zero mean no gradient would pass.
+    """
+    if p.mean.any():
+        return p.mean, p.scale
+    mean = network.start(rng).to(p.mean)
+    return mean, torch.full_like(mean, scale)
+
+
 def sample(q: Normal, rng: torch.Generator, draws: int) -> Tensor:
     """Draws (draws, P)."""
     own, common = (noise((draws, size), rng, q.mean) for size in q.factor.shape)

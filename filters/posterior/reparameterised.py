@@ -17,7 +17,7 @@ from torch import Tensor
 from filters.posterior.descent import Descent, Schedule, begin, descend, last
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
-from filters.posterior.normal import Normal, kl, prior, sample
+from filters.posterior.normal import Normal, kl, prior, sample, start
 from filters.posterior.spec import DRAWS, Data, noise
 
 SCALE = 0.02  # deviation of q to begin with
@@ -37,12 +37,13 @@ class Reparameterised:
         return prior(self.network, self.device)
 
     def begin(self, state: Normal, rng: torch.Generator) -> Descent:
-        """Means like a network's that is to be trained, and small deviations."""
-        start = self.network.start(rng).to(state.mean) + state.mean
-        return begin(torch.cat([start, torch.log(torch.full_like(start, self.scale))]), rng)
+        """Before the first epoch."""
+        mean, scale = start(state, self.network, self.scale, rng)
+        return begin(torch.cat([mean, torch.log(scale)]), rng)
 
     def steps(self, state: Normal, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on."""
+        self.network.check(data.x)
 
         def loss(theta: Tensor, batch: Data, beta: float) -> Tensor:
             q = self.posterior(theta)

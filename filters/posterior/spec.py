@@ -9,6 +9,8 @@ every device the same (`noise`), so that a GPU's results are the CPU's but for r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -93,3 +95,12 @@ def log_predictive(engine: Engine[State], state: State, data: Data, rng: torch.G
 def noise(shape: tuple[int, ...], rng: torch.Generator, like: Tensor) -> Tensor:
     """Standard normal numbers of that shape, of the kind and on the device of `like`."""
     return torch.randn(shape, generator=rng, dtype=like.dtype).to(like.device)
+
+
+@contextmanager
+def seeded(rng: torch.Generator) -> Iterator[None]:
+    """Torch's global random numbers, which libraries draw from, as drawn from `rng`; afterwards as they were before."""
+    seed = int(torch.randint(2**62, (1,), generator=rng))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

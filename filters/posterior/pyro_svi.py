@@ -1,0 +1,94 @@
+"""Stochastic variational inference by Pyro, with a normal guide that is diagonal or diagonal and of low rank.
+
+    q(w) = N(m, diag s² + F F'),  maximises  E_q[Σ_i weight_i ln p(y_i | x_i, w)] - KL(q ‖ p)
+
+One draw of the weights serves a whole batch (Ranganath, Gerrish & Blei 2014, arXiv 1401.0118, by the pathwise gradient
+of Kingma & Welling 2014, arXiv 1312.6114); the KL is in closed form. Model and guide are functions of one vector of
+parameters, so that no store of Pyro's is used and a descent can be broken off and gone on with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyro
+import torch
+from pyro import distributions as dist
+from pyro.infer import TraceMeanField_ELBO
+from torch import Tensor
+
+from filters.posterior.descent import Descent, Schedule, begin, descend, last
+from filters.posterior.likelihoods import Likelihood
+from filters.posterior.mlp import Mlp
+from filters.posterior.normal import Normal, kl, prior, sample, start
+from filters.posterior.spec import DRAWS, Data, noise, seeded
+
+SCALE = 0.02  # deviation of the guide to begin with
+
+
+@dataclass(frozen=True)
+class PyroSvi:
+    """The engine; `rank` columns of F, none for a diagonal guide."""
+
+    network: Mlp
+    likelihood: Likelihood
+    rank: int = 0
+    schedule: Schedule = field(default_factory=Schedule)
+    scale: float = SCALE
+    device: str = "cpu"
+
+    def init(self, rng: torch.Generator) -> Normal:
+        return prior(self.network, self.device)
+
+    def begin(self, state: Normal, rng: torch.Generator) -> Descent:
+        """Before the first epoch: what weights have in common is a tenth of what each has of its own."""
+        mean, scale = start(state, self.network, self.scale, rng)
+        common = 0.1 * scale[:, None] * noise((len(mean), self.rank), rng, mean)
+        return begin(torch.cat([mean, torch.log(scale), common.flatten()]), rng)
+
+    def steps(self, state: Normal, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
+        """The epochs of `update`, from any on."""
+        self.network.check(data.x)
+        elbo, spare = TraceMeanField_ELBO(), self.rank or state.factor.shape[1]
+
+        def model(q: Normal, batch: Data, beta: float) -> None:
+            with pyro.poutine.scale(scale=beta):
+                w = pyro.sample("weights", distribution(state, spare))
+            fit = self.likelihood.log_prob(self.network.forward(w[None], batch.x)[0], batch.y)
+            pyro.factor("targets", (batch.weight * fit).sum())
+
+        def guide(q: Normal, batch: Data, beta: float) -> None:
+            with pyro.poutine.scale(scale=beta):
+                pyro.sample("weights", distribution(q, spare))
+
+        def loss(theta: Tensor, batch: Data, beta: float) -> Tensor:
+            with seeded(rng):
+                return elbo.differentiable_loss(model, guide, self.posterior(theta), batch, max(beta, 1e-9))
+
+        return descend(at, loss, data, self.schedule, rng)
+
+    def posterior(self, theta: Tensor) -> Normal:
+        """Of the parameters (2 P + P rank,): means, log deviations, common parts."""
+        mean, log_scale, common = theta.split([self.network.parameters] * 2 + [self.network.parameters * self.rank])
+        return Normal(mean, log_scale.exp(), common.view(len(mean), self.rank))
+
+    def update(self, state: Normal, data: Data, rng: torch.Generator) -> Normal:
+        return self.posterior(last(self.steps(state, data, rng, self.begin(state, rng))).parameters)
+
+    def outputs(self, state: Normal, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
+        return self.network.forward(self.sample(state, rng, draws), x)
+
+    def sample(self, state: Normal, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
+        return sample(state, rng, draws)
+
+    def kl(self, state: Normal, other: Normal) -> float:
+        return float(kl(state, other))
+
+
+def distribution(q: Normal, common: int) -> dist.TorchDistribution:
+    """As Pyro has it; guide and prior of one kind, for which the KL is known in closed form."""
+    if not common:
+        return dist.Normal(q.mean, q.scale).to_event(1)
+    factor = q.factor if q.factor.shape[1] else q.mean.new_zeros(len(q.mean), 1)
+    return dist.LowRankMultivariateNormal(q.mean, factor, q.scale**2)
