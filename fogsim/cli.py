@@ -171,6 +171,20 @@ def train(
 
 
 @app.command()
+def serve(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT.safetensors", show_default=False)],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    host: Annotated[str, typer.Option(help="0.0.0.0: other machines too, whoever they are.")] = "127.0.0.1",
+    draws: Annotated[int, typer.Option(min=1, max=10000, help="Of the weights, by which is predicted.")] = 100,
+    compact: Annotated[bool, typer.Option("--compact", help="Weights in 8 bits, 3.5 times smaller.")] = False,
+) -> None:
+    """Answer over HTTP by a Bayesian network, as Triton would: the Open Inference Protocol."""
+    from fogsim import serve_command
+
+    serve_command.serve(checkpoint, host, port, draws, compact)
+
+
+@app.command()
 def doctor() -> None:
     """Check versions, GPU, display, numba's cache, checkpoints, and whether the golden run is still the same."""
     from fogsim import doctor as examination

@@ -215,13 +215,13 @@ def test_going_on_midway_is_going_straight_through():
     """With another generator, whose numbers do not count."""
     engine, data = replace(LINEAR, schedule=Schedule(epochs=9, batch=64, rate=0.1)), linear_data(200)
     p, rng = engine.init(seeded(0)), seeded(1)
-    straight = list(engine.steps(p, data, rng, engine.begin(p, rng)))
+    straight = list(engine.steps(p, data, rng, engine.begin(p, data, rng)))
     assert len(straight) == 9
     again = list(engine.steps(p, data, seeded(2), straight[3]))
     assert [one.epoch for one in again] == [5, 6, 7, 8, 9]
     assert all(same(*pair) for pair in zip(again, straight[4:], strict=True))
     q = engine.update(p, data, seeded(1))
-    assert all(torch.equal(*pair) for pair in zip(q, engine.posterior(again[-1], p), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(q, engine.reached(p, data, again[-1]), strict=True))
 
 
 def test_it_learns_a_curve_and_knows_where_it_has_not_been():

@@ -235,9 +235,9 @@ def test_of_the_last_layer_the_others_stay_where_the_first_update_left_them():
 def test_a_later_update_starts_where_the_last_ended():
     engine = Laplace(Mlp((3, 6, 1)), FixedNoise(), schedule=QUICK)
     prior = engine.init(generator())
-    assert torch.equal(engine.begin(prior, generator()).parameters, engine.network.start(generator()))
+    assert torch.equal(engine.begin(prior, rows(40), generator()).parameters, engine.network.start(generator()))
     after = engine.update(prior, rows(40), generator())
-    assert torch.equal(engine.begin(after, generator()).parameters, after.mean)
+    assert torch.equal(engine.begin(after, rows(40), generator()).parameters, after.mean)
 
 
 def test_it_is_surest_where_there_were_rows():

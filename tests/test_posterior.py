@@ -29,13 +29,13 @@ QUICK = Schedule(epochs=150, batch=100, rate=0.02)
 DESCENDING: dict[str, Callable[..., Any]] = {
     "reparameterised": lambda *a: Reparameterised(*a, schedule=QUICK),
     "pyro, diagonal": lambda *a: PyroSvi(*a, schedule=QUICK),
-    "pyro, low rank": lambda *a: PyroSvi(*a, rank=3, schedule=replace(QUICK, epochs=400)),
+    "pyro, low rank": lambda *a: PyroSvi(*a, rank=3, schedule=QUICK),
     "laplace": lambda *a: Laplace(*a, schedule=QUICK),
     "dropout": lambda *a: Dropout(*a, schedule=QUICK),
     "anchored": lambda *a: Anchored(*a, schedule=QUICK),
+    "ivon": lambda *a: Ivon(*a, schedule=replace(QUICK, epochs=300, rate=0.1)),
 }
 ENGINES = DESCENDING | {
-    "ivon": lambda *a: Ivon(*a, schedule=replace(QUICK, epochs=300, rate=0.1)),
     "nuts": lambda *a: Nuts(*a, chains=2, warmup=60, draws=40, depth=6),
     "kalman": KalmanNetwork,
 }
@@ -102,7 +102,7 @@ def test_libraries_draws_leave_the_global_stream_alone(engine):
 def test_a_descent_that_was_broken_off_goes_on(engine):
     made = engine(Mlp((2, 8, 1)), Bernoulli())
     state = made.init(generator())
-    whole = list(made.steps(state, MOONS, generator(1), made.begin(state, generator(1))))
+    whole = list(made.steps(state, MOONS, generator(1), made.begin(state, MOONS, generator(1))))
     rest = list(made.steps(state, MOONS, generator(99), whole[70]))
     assert rest[-1].epoch == whole[-1].epoch == made.schedule.epochs
     assert torch.equal(rest[-1].parameters, whole[-1].parameters)
@@ -193,15 +193,15 @@ def test_the_network_is_its_layers(activation):
 
 
 def test_a_guide_of_low_rank_recovers_what_a_diagonal_one_cannot():
-    """A strongly correlated posterior: two inputs that are nearly one."""
+    """A correlated posterior: two inputs that are much alike."""
     rng = np.random.default_rng(0)
     common = rng.standard_normal(60)
-    x = np.stack([common + 0.1 * rng.standard_normal(60), common], axis=1)
+    x = np.stack([common + 0.4 * rng.standard_normal(60), common], axis=1)
     exact = np.linalg.inv(np.diag([2.0 / 2.25] * 2 + [2.0 / 2.25]) + np.c_[x, np.ones(60)].T @ np.c_[x, np.ones(60)])
     data = Data.of(x, x[:, 0] - x[:, 1])
     found = {}
     for rank in (0, 2):
-        made = PyroSvi(Mlp((2, 1)), Known(), rank, Schedule(epochs=1500, batch=60, rate=0.03))
+        made = PyroSvi(Mlp((2, 1)), Known(), rank, Schedule(epochs=2000, batch=60, rate=0.1))
         q = made.update(made.init(generator()), data, generator())
         found[rank] = (torch.diag(q.scale**2) + q.factor @ q.factor.T).numpy()
     off = {rank: np.linalg.norm(c - exact) / np.linalg.norm(exact) for rank, c in found.items()}

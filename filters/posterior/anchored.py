@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from filters.posterior.descent import Descent, Schedule, begin, descend, last
+from filters.posterior.descent import Descent, Schedule, begin, descend, descended
 from filters.posterior.draws import joined, kl_of_moments, pick
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
@@ -52,7 +52,7 @@ class Anchored:
         none = scale.new_zeros(0)
         return Members(anchors, anchors, none.view(0, self.network.sizes[0]), none, none.view(0, self.members))
 
-    def begin(self, state: Members, rng: torch.Generator) -> Descent:
+    def begin(self, state: Members, data: Data, rng: torch.Generator) -> Descent:
         """At the members, which before any data are the anchors: spread as a network's that is to be trained."""
         return begin(state.draws.flatten(), rng)
 
@@ -75,8 +75,10 @@ class Anchored:
         return joined(Data(*state[2:]), data._replace(weight=each))
 
     def update(self, state: Members, data: Data, rng: torch.Generator) -> Members:
-        found = last(self.steps(state, data, rng, self.begin(state, rng))).parameters
-        return Members(found.view_as(state.draws), state.anchors, *self.known(state, data))
+        return descended(self, state, data, rng)
+
+    def reached(self, state: Members, data: Data, at: Descent) -> Members:
+        return Members(at.parameters.view_as(state.draws), state.anchors, *self.known(state, data))
 
     def outputs(self, state: Members, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
         return self.network.forward(self.sample(state, rng, draws), x)

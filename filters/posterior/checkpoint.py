@@ -40,11 +40,7 @@ KINDS = {
 
 def save(path: str | os.PathLike[str], engine: Any, state: Any, header: Mapping[str, Any]) -> None:
     """Write engine, state and what is to be known of them, all at once or not at all."""
-    tensors = {name: tensor.detach().cpu().clone() for name, tensor in leaves(state)}
-    told = {**header, "engine": described(engine), "hash": fingerprint(tensors)}
-    part = Path(path).with_name(Path(path).name + ".part")
-    part.write_bytes(serialise(tensors, metadata={"header": json.dumps(told)}))
-    os.replace(part, path)
+    write(path, dict(leaves(state)), {**header, "engine": described(engine)})
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Any, Any, dict[str, Any]]:
@@ -54,6 +50,28 @@ def load(path: str | os.PathLike[str]) -> tuple[Any, Any, dict[str, Any]]:
     ------
     ValueError
         In one line, if the file is missing, no such checkpoint, damaged, or its tensors do not fit its engine.
+    """
+    tensors, header = read(path)
+    engine = rebuilt(header["engine"], path)
+    return engine, fitted(engine, tensors, path), header
+
+
+def write(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Tensors and header into one file, all at once or not at all."""
+    kept = {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()}
+    told = json.dumps({**header, "hash": fingerprint(kept)})
+    part = Path(path).with_name(Path(path).name + ".tmp")
+    part.write_bytes(serialise(kept, metadata={"header": told}))
+    os.replace(part, path)
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write` wrote.
+
+    Raises
+    ------
+    ValueError
+        In one line, if the file is missing, damaged, or not of `write`.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -68,8 +86,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Any, Any, dict[str, Any]]:
         raise ValueError(f"{path}: found no header of a posterior, expected a file that `checkpoint.save` made")
     if fingerprint(tensors) != header["hash"]:
         raise ValueError(f"{path}: its tensors are not those that were saved (hash differs); get the file again")
-    engine = rebuilt(header["engine"], path)
-    return engine, fitted(engine, tensors, path), header
+    return tensors, header
 
 
 def fitted(engine: Any, tensors: dict[str, Tensor], path: str | os.PathLike[str]) -> Any:
@@ -108,7 +125,7 @@ def assembled(like: Any, tensors: Iterator[Tensor]) -> Any:
     return type(like)(*parts) if hasattr(like, "_fields") else tuple(parts)
 
 
-def fingerprint(tensors: dict[str, Tensor]) -> str:
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of names, shapes, types and values."""
     digest = hashlib.sha256()
     for name in sorted(tensors):

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import cos, pi
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from filters.posterior.spec import Data
+from filters.posterior.spec import Data, State
 
 WARM = 0.4
 Loss = Callable[[Tensor, Data, float], Tensor]  # of parameters, a batch whose weights are the whole data's, and β
@@ -75,9 +75,23 @@ def descend(at: Descent, loss: Loss, data: Data, schedule: Schedule, rng: torch.
         yield Descent(epoch + 1, theta.detach().clone(), moments, rng.get_state(), total)
 
 
-def last(steps: Iterator[Descent]) -> Descent:
-    """The end of a descent."""
-    return deque(steps, maxlen=1)[0]
+class Descending(Protocol[State]):
+    """An engine whose `update` is a descent; all but the data's part of it is in `Descent`."""
+
+    def begin(self, state: State, data: Data, rng: torch.Generator) -> Descent:
+        """Before the first epoch."""
+
+    def steps(self, state: State, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
+        """The epochs of `update`, from any on."""
+
+    def reached(self, state: State, data: Data, at: Descent) -> State:
+        """The posterior of where a descent from `state` is."""
+
+
+def descended(engine: Descending[State], state: State, data: Data, rng: torch.Generator) -> State:
+    """What `update` is."""
+    at = engine.begin(state, data, rng)
+    return engine.reached(state, data, deque(engine.steps(state, data, rng, at), maxlen=1)[0])
 
 
 def batches(data: Data, size: int, rng: torch.Generator) -> Iterator[Data]:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from filters.posterior.descent import Descent, Schedule, begin, descend, last
+from filters.posterior.descent import Descent, Schedule, begin, descend, descended
 from filters.posterior.draws import joined, nothing
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
@@ -59,7 +59,7 @@ class Dropout:
         mean = torch.zeros(self.network.parameters, device=self.device)
         return Masked(mean, *nothing(self.network.sizes[0], mean))
 
-    def begin(self, state: Masked, rng: torch.Generator) -> Descent:
+    def begin(self, state: Masked, data: Data, rng: torch.Generator) -> Descent:
         """At a network that is to be trained, later at what was learnt."""
         return begin(state.mean if len(state.y) else self.network.start(rng).to(state.mean), rng)
 
@@ -75,8 +75,10 @@ class Dropout:
         return descend(at, loss, joined(Data(*state[1:]), data), self.schedule, rng)
 
     def update(self, state: Masked, data: Data, rng: torch.Generator) -> Masked:
-        mean = last(self.steps(state, data, rng, self.begin(state, rng))).parameters
-        return Masked(mean, *joined(Data(*state[1:]), data))
+        return descended(self, state, data, rng)
+
+    def reached(self, state: Masked, data: Data, at: Descent) -> Masked:
+        return Masked(at.parameters, *joined(Data(*state[1:]), data))
 
     def dropped(self, weights: Tensor, x: Tensor, rng: torch.Generator) -> Tensor:
         """Outputs (n, O) with masks drawn for each row anew, so that their noise averages out over a batch."""

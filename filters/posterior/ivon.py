@@ -29,7 +29,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from filters.posterior.descent import Descent, Schedule, batches, begin, last
+from filters.posterior.descent import Descent, Schedule, batches, begin, descended
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
 from filters.posterior.normal import Normal, kl, prior, sample
@@ -95,14 +95,15 @@ class Ivon:
     def init(self, rng: torch.Generator) -> Normal:
         return prior(self.network, self.device)
 
-    def begin(self, state: Normal, rng: torch.Generator) -> Descent:
+    def begin(self, state: Normal, data: Data, rng: torch.Generator) -> Descent:
         """Means about as far from the state's as it is wide: at the prior, like a network's that is to be trained.
 
         The last layer's are `QUIET`: else some row's outputs claim next to no noise, and its curvature drowns others.
         """
         drawn = self.network.start(rng) / self.network.deviations()
         self.network.split(drawn)[-1].mul_(QUIET)
-        return begin(state.mean + state.scale * drawn.to(state.mean), rng)
+        at = begin(state.mean + state.scale * drawn.to(state.mean), rng)
+        return at._replace(moments=(at.moments[0], at.moments[1] + self.start * data.weight.sum()))
 
     def steps(self, state: Normal, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on; the moments are g and H.
@@ -114,8 +115,6 @@ class Ivon:
         """
         rng.set_state(at.generator)
         belief, size = Belief(at.parameters, *at.moments), self.schedule.batch
-        if at.epoch == 0:
-            belief = belief._replace(curvature=belief.curvature + self.start * data.weight.sum())
         per_epoch = -(-len(data.y) // size)
         for epoch in range(at.epoch, self.schedule.epochs):
             total = 0.0
@@ -142,12 +141,11 @@ class Ivon:
         (slope,) = torch.autograd.grad(misfit, weights)
         return misfit.detach() / len(offset), slope.mean(dim=0), (slope * offset).mean(dim=0) * q.scale**-2
 
-    def posterior(self, at: Descent, state: Normal) -> Normal:
-        """Of where a descent from that state is."""
+    def reached(self, state: Normal, data: Data, at: Descent) -> Normal:
         return Belief(at.parameters, *at.moments).posterior(state)
 
     def update(self, state: Normal, data: Data, rng: torch.Generator) -> Normal:
-        return self.posterior(last(self.steps(state, data, rng, self.begin(state, rng))), state)
+        return descended(self, state, data, rng)
 
     def outputs(self, state: Normal, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
         return self.network.forward(self.sample(state, rng, draws), x)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-from filters.posterior.descent import Descent, Schedule, begin, descend, last
+from filters.posterior.descent import Descent, Schedule, begin, descend, descended
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
 from filters.posterior.spec import DRAWS, Data, noise
@@ -65,7 +65,7 @@ class Laplace:
         deviations = self.network.deviations().to(self.device)
         return Dense(torch.zeros_like(deviations), torch.diag(deviations.double() ** -2))
 
-    def begin(self, state: Dense, rng: torch.Generator) -> Descent:
+    def begin(self, state: Dense, data: Data, rng: torch.Generator) -> Descent:
         """At the mean; at a prior's, which is zero, no gradient would pass, so like a network that is to be trained."""
         start = state.mean if state.mean.any() else self.network.start(rng).to(state.mean)
         return begin(start[-len(state.precision) :], rng)
@@ -82,13 +82,12 @@ class Laplace:
         return descend(at, loss, data, self.schedule, rng)
 
     def update(self, state: Dense, data: Data, rng: torch.Generator) -> Dense:
-        return self.posterior(state, data, last(self.steps(state, data, rng, self.begin(state, rng))).parameters)
+        return descended(self, state, data, rng)
 
-    def posterior(self, state: Dense, data: Data, theta: Tensor) -> Dense:
-        """Of the place (K,) that a descent from `state` came to."""
+    def reached(self, state: Dense, data: Data, at: Descent) -> Dense:
         fan, out = self.network.shapes[-1]
-        kept = len(theta) if self.which == "all" else fan * out
-        found = Dense(state.weights(theta), state.precision[-kept:, -kept:])
+        kept = len(at.parameters) if self.which == "all" else fan * out
+        found = Dense(state.weights(at.parameters), state.precision[-kept:, -kept:])
         precision, size = found.precision.clone(), self.rows(found)
         for x, weight in zip(data.x.split(size), data.weight.double().split(size), strict=True):
             f, jacobian = (part.double() for part in self.linearised(found, x))

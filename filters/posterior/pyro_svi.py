@@ -18,7 +18,7 @@ from pyro import distributions as dist
 from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 
-from filters.posterior.descent import Descent, Schedule, begin, descend, last
+from filters.posterior.descent import Descent, Schedule, begin, descend, descended
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
 from filters.posterior.normal import Normal, kl, prior, sample, start
@@ -41,10 +41,10 @@ class PyroSvi:
     def init(self, rng: torch.Generator) -> Normal:
         return prior(self.network, self.device)
 
-    def begin(self, state: Normal, rng: torch.Generator) -> Descent:
+    def begin(self, state: Normal, data: Data, rng: torch.Generator) -> Descent:
         """Before the first epoch: what weights have in common is a tenth of what each has of its own."""
         mean, scale = start(state, self.network, self.scale, rng)
-        common = 0.1 * scale[:, None] * noise((len(mean), self.rank), rng, mean)
+        common = 0.1 * noise((len(mean), self.rank), rng, mean)
         return begin(torch.cat([mean, torch.log(scale), common.flatten()]), rng)
 
     def steps(self, state: Normal, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
@@ -69,12 +69,18 @@ class PyroSvi:
         return descend(at, loss, data, self.schedule, rng)
 
     def posterior(self, theta: Tensor) -> Normal:
-        """Of the parameters (2 P + P rank,): means, log deviations, common parts."""
+        """Of the parameters (2 P + P rank,): means, log deviations, common parts in deviations.
+
+        In deviations, as else a step of Adam, alike for all parameters, is many times what weights may vary by.
+        """
         mean, log_scale, common = theta.split([self.network.parameters] * 2 + [self.network.parameters * self.rank])
-        return Normal(mean, log_scale.exp(), common.view(len(mean), self.rank))
+        return Normal(mean, log_scale.exp(), log_scale.exp()[:, None] * common.view(len(mean), self.rank))
 
     def update(self, state: Normal, data: Data, rng: torch.Generator) -> Normal:
-        return self.posterior(last(self.steps(state, data, rng, self.begin(state, rng))).parameters)
+        return descended(self, state, data, rng)
+
+    def reached(self, state: Normal, data: Data, at: Descent) -> Normal:
+        return self.posterior(at.parameters)
 
     def outputs(self, state: Normal, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
         return self.network.forward(self.sample(state, rng, draws), x)

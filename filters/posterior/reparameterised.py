@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from filters.posterior.descent import Descent, Schedule, begin, descend, last
+from filters.posterior.descent import Descent, Schedule, begin, descend, descended
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
 from filters.posterior.normal import Normal, kl, prior, sample, start
@@ -36,7 +36,7 @@ class Reparameterised:
     def init(self, rng: torch.Generator) -> Normal:
         return prior(self.network, self.device)
 
-    def begin(self, state: Normal, rng: torch.Generator) -> Descent:
+    def begin(self, state: Normal, data: Data, rng: torch.Generator) -> Descent:
         """Before the first epoch."""
         mean, scale = start(state, self.network, self.scale, rng)
         return begin(torch.cat([mean, torch.log(scale)]), rng)
@@ -58,7 +58,10 @@ class Reparameterised:
         return Normal(mean, log_scale.exp(), mean.new_zeros(len(mean), 0))
 
     def update(self, state: Normal, data: Data, rng: torch.Generator) -> Normal:
-        return self.posterior(last(self.steps(state, data, rng, self.begin(state, rng))).parameters)
+        return descended(self, state, data, rng)
+
+    def reached(self, state: Normal, data: Data, at: Descent) -> Normal:
+        return self.posterior(at.parameters)
 
     def blurred(self, q: Normal, x: Tensor, rng: torch.Generator) -> Tensor:
         """Outputs (n, O) of weights that are drawn for each row anew."""

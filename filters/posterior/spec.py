@@ -19,6 +19,7 @@ from torch import Tensor
 
 from filters.posterior.likelihoods import Likelihood, Prediction
 from filters.posterior.mlp import Mlp
+from filters.streams import stream
 
 State = TypeVar("State")
 DRAWS = 100  # of the weights, by which is predicted
@@ -95,6 +96,11 @@ def log_predictive(engine: Engine[State], state: State, data: Data, rng: torch.G
 def noise(shape: tuple[int, ...], rng: torch.Generator, like: Tensor) -> Tensor:
     """Standard normal numbers of that shape, of the kind and on the device of `like`."""
     return torch.randn(shape, generator=rng, dtype=like.dtype).to(like.device)
+
+
+def generator(seed: int, *names: str | int) -> torch.Generator:
+    """A stream of random numbers by name, as `filters.streams.stream` is."""
+    return torch.Generator().manual_seed(int(stream(seed, *names).integers(2**62)))
 
 
 @contextmanager

@@ -1,0 +1,83 @@
+"""A checkpoint to be asked with arrays: its weights are drawn once, and whoever asks twice is told the same twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from filters.posterior import checkpoint
+from filters.posterior.ensemble import Ensemble
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Served:
+    """The draws, and mean and deviation (F,) by which inputs are standardised: 0 and 1 if the checkpoint has none."""
+
+    ensemble: Ensemble
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    def predict(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """What the targets at x (n, F) will be: the parts of a `Prediction` by name, float32 (n, K) or (n, 1).
+
+        Raises
+        ------
+        ValueError
+            In one line, if the inputs have another width, or they or what comes of them is not finite in float32.
+        """
+        if x.ndim != 2 or x.shape[1] != len(self.mean):
+            raise ValueError(f"found inputs of shape {list(x.shape)}, expected [n, {len(self.mean)}]")
+        with np.errstate(over="ignore"):
+            standard = ((x - self.mean) / self.deviation).astype(np.float32)
+        made = self.ensemble.predict(torch.from_numpy(standard))
+        parts = {name: part.reshape(len(x), -1).numpy() for name, part in made._asdict().items()}
+        if not all(np.isfinite(part).all() for part in parts.values()):
+            raise ValueError("found inputs so far off that the outputs are not finite; leave out such rows")
+        return parts
+
+
+def load(path: str | os.PathLike[str], draws: int, compact: bool = False) -> Served:
+    """So many draws of a checkpoint's posterior, if asked in eight bits.
+
+    Raises
+    ------
+    ValueError
+        In one line, if the checkpoint cannot be used.
+    """
+    try:
+        engine, state, header = checkpoint.load(path)
+    except (RuntimeError, AssertionError) as error:  # torch's, of a device that is not here
+        raise ValueError(f"{path}: cannot be loaded on this machine ({str(error).splitlines()[0]})") from None
+    with torch.no_grad():
+        drawn = engine.sample(state, torch.Generator().manual_seed(SEED), draws)
+    ensemble = Ensemble.of(engine.network, engine.likelihood, drawn)
+    width = engine.network.sizes[0]
+    if not {"mean", "deviation"} & header.keys():
+        return Served(ensemble.compact() if compact else ensemble, np.zeros(width), np.ones(width))
+    mean, deviation = (numbers(header, name, width, path) for name in ("mean", "deviation"))
+    if not (deviation > 0.0).all():
+        raise ValueError(f"{path}: its header's deviation is {deviation.min():g}, expected more than 0")
+    return Served(ensemble.compact() if compact else ensemble, mean, deviation)
+
+
+def numbers(header: Mapping[str, Any], name: str, width: int, path: str | os.PathLike[str]) -> np.ndarray:
+    """A list of finite numbers (F,) that a header holds."""
+    try:
+        found = np.array(header.get(name), dtype=float)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if found.shape != (width,) or not np.isfinite(found).all():
+        raise ValueError(f"{path}: its header's {name} does not fit, expected {width} finite numbers, one an input")
+    return found
+
+
+def use_one_thread() -> None:
+    """Of this process, for torch: so small a network is slower by several, which also keep other requests waiting."""
+    torch.set_num_threads(1)
