@@ -196,7 +196,7 @@ LIMITS = {
 def test_other_optimisers_are_limits(name):
     theirs, ours = (run(rule, 200) for run, rule in zip((optimised, learned), LIMITS[name], strict=True))
     torch.testing.assert_close(torch.stack(ours), torch.stack(theirs), rtol=1e-6, atol=1e-9)
-    assert (theirs[-1] - first()).abs().min() > 1e-2  # all weights have moved
+    assert (theirs[-1] - first()).abs().min() > 1e-3  # all weights have moved
 
 
 def test_precision_stays_positive_whatever_the_curvature():

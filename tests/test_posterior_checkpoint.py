@@ -11,7 +11,7 @@ from filters.posterior import checkpoint
 from filters.posterior.likelihoods import Bernoulli
 from filters.posterior.mlp import Mlp
 from filters.posterior.reparameterised import Reparameterised
-from filters.posterior.spec import predict
+from filters.posterior.spec import Data, predict
 from tests.test_posterior import ENGINES, MOONS, generator
 
 each = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
@@ -20,7 +20,7 @@ each = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 @each
 def test_what_was_saved_predicts_the_same(engine, tmp_path):
     made = engine(Mlp((2, 8, 1)), Bernoulli())
-    state = made.init(generator())
+    state = made.update(made.init(generator()), Data(*(part[:40] for part in MOONS)), generator())
     checkpoint.save(tmp_path / "a.safetensors", made, state, {"seed": 3})
     again, loaded, header = checkpoint.load(tmp_path / "a.safetensors")
     assert again == made
@@ -52,7 +52,8 @@ def write(path, tensors, header) -> None:
 
 
 def rehashed(tensors, header) -> dict:
-    return header | {"hash": checkpoint.fingerprint(tensors)}
+    rest = {key: value for key, value in header.items() if key != "hash"}
+    return rest | {"hash": checkpoint.fingerprint(tensors, rest)}
 
 
 def a_pickle(path):
@@ -102,13 +103,43 @@ def no_header(path):
 def another_kind(path):
     tensors, header = load_file(path), header_of(path)
     header["engine"]["network"]["kind"] = "os.system"
+    write(path, tensors, rehashed(tensors, header))
+
+
+def another_word(path):
+    tensors, header = load_file(path), header_of(path)
+    header["engine"]["network"]["activation"] = "tanh"
     write(path, tensors, header)
+
+
+def no_activation(path):
+    tensors, header = load_file(path), header_of(path)
+    header["engine"]["network"]["activation"] = "telu"
+    write(path, tensors, rehashed(tensors, header))
+
+
+def another_likelihood(path):
+    tensors, header = load_file(path), header_of(path)
+    header["engine"]["likelihood"] = {"kind": "Categorical", "outputs": 7}
+    write(path, tensors, rehashed(tensors, header))
+
+
+def an_engine_that_is_none(path):
+    tensors, header = load_file(path), header_of(path)
+    header["engine"] = [1, 2]
+    write(path, tensors, rehashed(tensors, header))
+
+
+def negative_scale(path):
+    tensors, header = load_file(path), header_of(path)
+    tensors["scale"] = -tensors["scale"]
+    write(path, tensors, rehashed(tensors, header))
 
 
 def another_field(path):
     tensors, header = load_file(path), header_of(path)
     header["engine"]["depth"] = 3
-    write(path, tensors, header)
+    write(path, tensors, rehashed(tensors, header))
 
 
 DAMAGE = {
@@ -117,7 +148,12 @@ DAMAGE = {
     truncated: "not a checkpoint",
     cut_in_the_header: "not a checkpoint",
     another_value: "hash differs",
-    another_shape: "do not fit",
+    another_shape: "mean is torch.float32",
+    another_word: "hash differs",
+    no_activation: "relu or tanh",
+    another_likelihood: "expected 7",
+    an_engine_that_is_none: "cannot be made here",
+    negative_scale: "not above 0",
     another_tensor: "found tensors",
     not_finite: "not finite",
     no_header: "found no header",
@@ -133,6 +169,14 @@ def test_anything_else_is_refused_with_the_reason(saved, damage, reason):
         checkpoint.load(saved)
     assert "\n" not in str(caught.value)
     assert str(saved) in str(caught.value)
+
+
+def test_a_state_that_is_not_finite_is_not_written(tmp_path):
+    made = Reparameterised(Mlp((2, 8, 1)), Bernoulli())
+    state = made.init(generator())
+    with pytest.raises(ValueError, match="not finite"):
+        checkpoint.save(tmp_path / "a.safetensors", made, state._replace(mean=state.mean * torch.nan), {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_not_there_is_said_to_be_missing(tmp_path):

@@ -456,7 +456,7 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path, capsys, monkeypatch
         ("missing.safetensors", *free): "missing.safetensors: no such checkpoint",
         ("cut.safetensors", *free): "cut.safetensors: not a checkpoint",
         ("words.safetensors", *free): "words.safetensors: not a checkpoint",
-        ("elsewhere.safetensors", *free): "elsewhere.safetensors: cannot be loaded on this machine",
+        ("elsewhere.safetensors", *free): "elsewhere.safetensors: what its header tells of cannot be made here",
         (".", *free): "not a checkpoint",
         ("width.safetensors", *free): "width.safetensors: its header's mean does not fit, expected 3",
         ("half.safetensors", *free): "half.safetensors: its header's deviation does not fit",

@@ -23,7 +23,7 @@ from filters.posterior.descent import Descent, Schedule, begin, descend, descend
 from filters.posterior.draws import joined, kl_of_moments, pick
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
-from filters.posterior.spec import DRAWS, Data, noise
+from filters.posterior.spec import DRAWS, Data, check, noise
 
 
 class Members(NamedTuple):
@@ -58,7 +58,7 @@ class Anchored:
 
     def steps(self, state: Members, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on."""
-        self.network.check(data.x)
+        check(self, data)
         scale = self.network.deviations().to(state.draws)
 
         def loss(theta: Tensor, batch: Data, beta: float) -> Tensor:

@@ -48,9 +48,14 @@ def begin(parameters: Tensor, rng: torch.Generator) -> Descent:
 
 
 def descend(at: Descent, loss: Loss, data: Data, schedule: Schedule, rng: torch.Generator) -> Iterator[Descent]:
-    """Every epoch from there on; what `at` was saved and loaded goes on as if it had not been.
+    """Every epoch from there on, as if it had not been broken off.
 
     The random numbers are those of `at`; `rng` is left where the last epoch that was asked for left it.
+
+    Raises
+    ------
+    FloatingPointError
+        If it diverges, in one line.
     """
     rng.set_state(at.generator)
     theta = at.parameters.clone().requires_grad_()
@@ -71,6 +76,8 @@ def descend(at: Descent, loss: Loss, data: Data, schedule: Schedule, rng: torch.
             value.backward()
             adam.step()
             total += value.item() / per_epoch
+        if not torch.isfinite(theta).all():
+            raise FloatingPointError(f"diverged in epoch {epoch + 1}; lower the rate of {schedule.rate:g}")
         moments = adam.state[theta]["exp_avg"].clone(), adam.state[theta]["exp_avg_sq"].clone()
         yield Descent(epoch + 1, theta.detach().clone(), moments, rng.get_state(), total)
 

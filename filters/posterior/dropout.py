@@ -27,7 +27,7 @@ from filters.posterior.descent import Descent, Schedule, begin, descend, descend
 from filters.posterior.draws import joined, nothing
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
-from filters.posterior.spec import DRAWS, Data, noise
+from filters.posterior.spec import DRAWS, Data, check, noise
 
 
 class Masked(NamedTuple):
@@ -65,7 +65,7 @@ class Dropout:
 
     def steps(self, state: Masked, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on."""
-        self.network.check(data.x)
+        check(self, data)
 
         def loss(theta: Tensor, batch: Data, beta: float) -> Tensor:
             # Without β: m does not settle at the prior as means of a wide q do.

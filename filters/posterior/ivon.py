@@ -33,7 +33,7 @@ from filters.posterior.descent import Descent, Schedule, batches, begin, descend
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
 from filters.posterior.normal import Normal, kl, prior, sample
-from filters.posterior.spec import DRAWS, Data, noise
+from filters.posterior.spec import DRAWS, Data, check, noise
 
 MOMENTUM = 0.9
 START = 10.0  # H a row to begin with: too large is slow, too small overshoots
@@ -113,6 +113,7 @@ class Ivon:
         FloatingPointError
             If it diverges, in one line.
         """
+        check(self, data)
         rng.set_state(at.generator)
         belief, size = Belief(at.parameters, *at.moments), self.schedule.batch
         per_epoch = -(-len(data.y) // size)

@@ -35,7 +35,7 @@ from torch.distributions import MultivariateNormal, kl_divergence
 
 from filters.posterior.likelihoods import Bernoulli, Prediction, of_moments
 from filters.posterior.mlp import Mlp
-from filters.posterior.spec import DRAWS, Data, noise
+from filters.posterior.spec import DRAWS, Data, check, noise
 
 FLOOR = 1e-9  # no w'z becomes better known than to a variance of so many |z|²: below, float64 loses definiteness
 START = 2.0  # prior deviations by which neurons' means scatter; with 1, some do not find two moons in one pass
@@ -104,7 +104,7 @@ class KalmanNetwork:
 
     def update(self, state: Neurons, data: Data, rng: torch.Generator) -> Neurons:
         """Row by row in their order; `rng` is not needed."""
-        self.network.check(data.x)
+        check(self, data)
         means, covariances = ([part.numpy().copy() for part in parts] for parts in state)
         x, y, weight = (part.double().cpu().numpy() for part in data)
         if isinstance(self.likelihood, Bernoulli) and not np.isin(y, (0.0, 1.0)).all():

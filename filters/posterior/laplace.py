@@ -22,7 +22,7 @@ from torch.func import jacrev, vmap
 from filters.posterior.descent import Descent, Schedule, begin, descend, descended
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
-from filters.posterior.spec import DRAWS, Data, noise
+from filters.posterior.spec import DRAWS, Data, check, noise
 
 CELLS = 2**22  # of a Jacobian that is held at once
 
@@ -72,7 +72,7 @@ class Laplace:
 
     def steps(self, state: Dense, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on; the prior counts from the first."""
-        self.network.check(data.x)
+        check(self, data)
 
         def loss(theta: Tensor, batch: Data, _: float) -> Tensor:
             f = self.network.forward(state.weights(theta)[None], batch.x)[0]

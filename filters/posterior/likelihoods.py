@@ -111,6 +111,10 @@ class StudentT:
     freedom: float = 4.0
     outputs = 2
 
+    def __post_init__(self) -> None:
+        if not self.freedom > 2.0:
+            raise ValueError(f"found {self.freedom:g} degrees of freedom, expected more than 2, as a variance is told")
+
     def log_prob(self, f: Tensor, y: Tensor) -> Tensor:
         nu, s = self.freedom, deviation(f)
         constant = lgamma(0.5 * (nu + 1.0)) - lgamma(0.5 * nu) - 0.5 * log(nu * pi)
@@ -142,7 +146,8 @@ def of_classes(log_probs: Tensor) -> Prediction:
     entropy = torch.special.entr(mean).sum(dim=-1)
     expected = torch.special.entr(p).sum(dim=-1).mean(dim=0)
     epistemic = p.var(dim=0, correction=0)
-    return Prediction(mean, epistemic, mean * (1.0 - mean) - epistemic, entropy, (entropy - expected).clamp_min(0.0))
+    aleatoric = (p * (1.0 - p)).mean(dim=0)
+    return Prediction(mean, epistemic, aleatoric, entropy, (entropy - expected).clamp_min(0.0))
 
 
 def of_moments(mean: Tensor, variance: Tensor) -> Prediction:
@@ -150,4 +155,4 @@ def of_moments(mean: Tensor, variance: Tensor) -> Prediction:
     epistemic, aleatoric = mean.var(dim=0, correction=0), variance.mean(dim=0)
     entropy = 0.5 * torch.log(2.0 * pi * e * (epistemic + aleatoric))
     expected = 0.5 * torch.log(2.0 * pi * e * variance).mean(dim=0)
-    return Prediction(mean.mean(dim=0), epistemic, aleatoric, entropy, entropy - expected)
+    return Prediction(mean.mean(dim=0), epistemic, aleatoric, entropy, (entropy - expected).clamp_min(0.0))

@@ -23,6 +23,15 @@ class Mlp:
     sizes: tuple[int, ...]
     activation: Literal["relu", "tanh"] = "relu"
 
+    def __post_init__(self) -> None:
+        sizes = self.sizes
+        if (
+            self.activation not in ("relu", "tanh")
+            or len(sizes) < 2
+            or not all(type(n) is int and n > 0 for n in sizes)
+        ):
+            raise ValueError(f"found {self}, expected two or more sizes above 0, and relu or tanh")
+
     @property
     def shapes(self) -> list[tuple[int, int]]:
         """Of each layer's weights, bias included."""
@@ -59,11 +68,11 @@ class Mlp:
         return self.join([torch.full(shape, SPREAD / (shape[0] - 1) ** 0.5) for shape in self.shapes])
 
     def start(self, rng: torch.Generator) -> Tensor:
-        """Weights (P,) from which to descend: He et al. 2015 (arXiv 1502.01852), no bias."""
-        drawn = [torch.randn(shape, generator=rng) * (2.0 / (shape[0] - 1)) ** 0.5 for shape in self.shapes]
-        for layer in drawn:
-            layer[-1] = 0.0
-        return self.join(drawn)
+        """Weights (P,) from which to descend: He et al. 2015 (arXiv 1502.01852), and biases alike.
+
+        Without biases all units would bend at the origin, and some networks never learn to bend far from it.
+        """
+        return self.join([torch.randn(shape, generator=rng) * (2.0 / (shape[0] - 1)) ** 0.5 for shape in self.shapes])
 
     def check(self, x: Tensor) -> None:
         """Refuse inputs of another width."""

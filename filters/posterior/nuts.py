@@ -19,7 +19,7 @@ from torch import Tensor
 from filters.posterior.draws import joined, kl_of_moments, nothing, pick
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
-from filters.posterior.spec import DRAWS, Data, noise, seeded
+from filters.posterior.spec import DRAWS, Data, check, noise, seeded
 
 
 class Chains(NamedTuple):
@@ -50,7 +50,7 @@ class Nuts:
         return Chains(drawn, torch.ones_like(scale), *nothing(self.network.sizes[0], scale))
 
     def update(self, state: Chains, data: Data, rng: torch.Generator) -> Chains:
-        self.network.check(data.x)
+        check(self, data)
         everything = joined(Data(*state[2:]), data)
         starts = pick(state.draws, rng, self.chains)  # draws of the prior, wider than the posterior, as R-hat wants it
         with seeded(rng):

@@ -22,7 +22,7 @@ from filters.posterior.descent import Descent, Schedule, begin, descend, descend
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
 from filters.posterior.normal import Normal, kl, prior, sample, start
-from filters.posterior.spec import DRAWS, Data, noise, seeded
+from filters.posterior.spec import DRAWS, Data, check, noise, seeded
 
 SCALE = 0.02  # deviation of the guide to begin with
 
@@ -49,7 +49,7 @@ class PyroSvi:
 
     def steps(self, state: Normal, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on."""
-        self.network.check(data.x)
+        check(self, data)
         elbo, spare = TraceMeanField_ELBO(), self.rank or state.factor.shape[1]
 
         def model(q: Normal, batch: Data, beta: float) -> None:

@@ -18,7 +18,7 @@ from filters.posterior.descent import Descent, Schedule, begin, descend, descend
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
 from filters.posterior.normal import Normal, kl, prior, sample, start
-from filters.posterior.spec import DRAWS, Data, noise
+from filters.posterior.spec import DRAWS, Data, check, noise
 
 SCALE = 0.02  # deviation of q to begin with
 
@@ -43,7 +43,7 @@ class Reparameterised:
 
     def steps(self, state: Normal, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on."""
-        self.network.check(data.x)
+        check(self, data)
 
         def loss(theta: Tensor, batch: Data, beta: float) -> Tensor:
             q = self.posterior(theta)

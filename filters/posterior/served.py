@@ -12,6 +12,7 @@ import torch
 
 from filters.posterior import checkpoint
 from filters.posterior.ensemble import Ensemble
+from filters.posterior.laplace import Laplace
 
 SEED = 0
 
@@ -51,10 +52,9 @@ def load(path: str | os.PathLike[str], draws: int, compact: bool = False) -> Ser
     ValueError
         In one line, if the checkpoint cannot be used.
     """
-    try:
-        engine, state, header = checkpoint.load(path)
-    except (RuntimeError, AssertionError) as error:  # torch's, of a device that is not here
-        raise ValueError(f"{path}: cannot be loaded on this machine ({str(error).splitlines()[0]})") from None
+    engine, state, header = checkpoint.load(path)
+    if isinstance(engine, Laplace):
+        raise ValueError(f"{path}: is of Laplace, who predicts by a linear model: draws of it are not served")
     with torch.no_grad():
         drawn = engine.sample(state, torch.Generator().manual_seed(SEED), draws)
     ensemble = Ensemble.of(engine.network, engine.likelihood, drawn)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from filters.posterior.likelihoods import Likelihood, Prediction
+from filters.posterior.likelihoods import Bernoulli, Categorical, Likelihood, Prediction
 from filters.posterior.mlp import Mlp
 from filters.streams import stream
 
@@ -41,16 +41,17 @@ class Data(NamedTuple):
         ValueError
             In one line, if there are no rows, their numbers differ, or a value is not finite or a weight negative.
         """
-        weight = np.ones(len(y)) if weight is None else weight
-        if np.ndim(x) != 2 or not len(x) == np.size(y) == np.size(weight) > 0:
+        weight = np.ones(np.shape(y)) if weight is None else weight
+        if np.ndim(x) != 2 or not np.shape(x)[:1] == np.shape(y) == np.shape(weight) or not len(x):
             found = f"{np.shape(x)}, {np.shape(y)}, {np.shape(weight)}"
             raise ValueError(f"found inputs, targets, weights of shapes {found}, expected (n, F), (n,), (n,), n > 0")
-        for name, values in (("inputs", x), ("targets", y), ("weights", weight)):
-            if not np.isfinite(values).all():
+        parts = [torch.as_tensor(np.asarray(part), dtype=torch.float32, device=device) for part in (x, y, weight)]
+        for name, part in zip(("inputs", "targets", "weights"), parts, strict=True):
+            if not torch.isfinite(part).all():
                 raise ValueError(f"found {name} that are not finite; leave out such rows")
         if np.min(weight) < 0.0:
             raise ValueError(f"found a weight of {np.min(weight):g}, expected 0 or more")
-        return cls(*(torch.as_tensor(np.asarray(part), dtype=torch.float32, device=device) for part in (x, y, weight)))
+        return cls(*parts)
 
 
 class Engine(Protocol[State]):
@@ -78,6 +79,29 @@ class Engine(Protocol[State]):
 
     def kl(self, state: State, other: State) -> float:
         """KL(state ‖ other), nats; of engines whose posterior is a set of draws, between Gaussians of their moments."""
+
+
+def check(engine: Engine, data: Data) -> None:
+    """Refuse data that are not for this engine, and an engine whose parts do not fit each other.
+
+    Raises
+    ------
+    ValueError
+        In one line, if the network has other outputs than the likelihood, inputs another width, or a class no number.
+    """
+    fits(engine)
+    engine.network.check(data.x)
+    if isinstance(engine.likelihood, Bernoulli | Categorical):
+        classes = max(2, engine.likelihood.outputs)
+        if not torch.isin(data.y, torch.arange(classes).to(data.y)).all():
+            raise ValueError(f"found targets that are no classes, expected whole numbers from 0 to {classes - 1}")
+
+
+def fits(engine: Engine) -> None:
+    """Refuse a network that has other outputs than its likelihood."""
+    found, expected = engine.network.sizes[-1], engine.likelihood.outputs
+    if found != expected:
+        raise ValueError(f"found a network of {found} outputs, expected {expected} for {engine.likelihood}")
 
 
 def predict(engine: Engine[State], state: State, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Prediction:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -110,7 +111,7 @@ def inputs(data: Path | None) -> np.ndarray:
 
 def split(table: np.ndarray, seed: int, off: bool) -> tuple[Rows, Rows]:
     """Rows to learn from and rows held out, inside the edge."""
-    rng = stream(seed, "rows")
+    rng = stream(seed, "recipe", "rows")
     x = rng.permutation(table[np.abs(table[:, 0]) < EDGE])
     mean, deviation = np.sin(3.0 * x[:, 0]), 0.1 + 0.4 * np.abs(x[:, 0])
     y = mean + deviation * rng.standard_normal(len(x))
@@ -130,7 +131,7 @@ def train(way: Way, learnt: Rows, rng: torch.Generator) -> tuple[Any, float]:
 def judge(way: Way, table: np.ndarray, seed: int, path: Path) -> dict[str, Any]:
     """Train, keep the posterior where it is wanted, and measure on what was held out."""
     learnt, held = split(table, seed, way.off)
-    rng = generator(seed, "recipe")
+    rng = generator(seed, "recipe", "network")
     state, seconds = train(way, learnt, rng)
     if path.name.startswith(f"{LEARNT}-"):
         checkpoint.save(path, way.engine, state, {"seed": seed, "rows": len(learnt.y)})
@@ -160,7 +161,8 @@ def judge(way: Way, table: np.ndarray, seed: int, path: Path) -> dict[str, Any]:
 
 def judged(name: str, way: Way, table: np.ndarray, seed: int, out: Path) -> dict[str, Any]:
     """`judge`, or what it found the last time."""
-    kept = out / f"{name.replace(' ', '_')}-{seed}.json"
+    of = hashlib.sha256(table.tobytes()).hexdigest()[:8]
+    kept = out / f"{name.replace(' ', '_')}-{seed}-{of}.json"
     if not kept.exists():
         part = kept.with_suffix(".part")
         part.write_text(json.dumps(judge(way, table, seed, kept.with_suffix(".safetensors"))))
