@@ -161,11 +161,11 @@ def judge(way: Way, table: np.ndarray, seed: int, path: Path) -> dict[str, Any]:
 
 def judged(name: str, way: Way, table: np.ndarray, seed: int, out: Path) -> dict[str, Any]:
     """`judge`, or what it found the last time."""
-    of = hashlib.sha256(table.tobytes()).hexdigest()[:8]
-    kept = out / f"{name.replace(' ', '_')}-{seed}-{of}.json"
+    of, file = hashlib.sha256(table.tobytes()).hexdigest()[:8], f"{name.replace(' ', '_')}-{seed}"
+    kept = out / f"{file}-{of}.json"
     if not kept.exists():
         part = kept.with_suffix(".part")
-        part.write_text(json.dumps(judge(way, table, seed, kept.with_suffix(".safetensors"))))
+        part.write_text(json.dumps(judge(way, table, seed, out / f"{file}.safetensors")))
         part.replace(kept)
     return json.loads(kept.read_text())
 
