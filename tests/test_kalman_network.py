@@ -322,7 +322,7 @@ def test_what_it_cannot_do_is_refused(network, likelihood, said):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (Data.of(np.ones((1, 2)), np.array([0.5])), "other than 0 and 1"),
+        (Data.of(np.ones((1, 2)), np.array([0.5])), "no classes"),
         (Data.of(np.ones((1, 3)), np.ones(1)), "(n, 2)"),
     ],
 )

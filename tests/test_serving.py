@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from filters.posterior import checkpoint, served
@@ -361,6 +361,7 @@ JSON = st.recursive(
 KEYS = st.sampled_from(["name", "datatype", "shape", "data", "parameters"])
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the first draw of a text takes a second
 @given(
     st.dictionaries(KEYS, JSON), st.dictionaries(st.sampled_from(["id", "outputs", "parameters"]), JSON), st.binary()
 )

@@ -107,8 +107,6 @@ class KalmanNetwork:
         check(self, data)
         means, covariances = ([part.numpy().copy() for part in parts] for parts in state)
         x, y, weight = (part.double().cpu().numpy() for part in data)
-        if isinstance(self.likelihood, Bernoulli) and not np.isin(y, (0.0, 1.0)).all():
-            raise ValueError("found targets other than 0 and 1")
         for row in np.flatnonzero(weight):
             learn(means, covariances, self.likelihood, x[row : row + 1], y[row], weight[row])
         return Neurons(tuple(map(torch.from_numpy, means)), tuple(map(torch.from_numpy, covariances)))
