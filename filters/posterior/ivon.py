@@ -32,8 +32,8 @@ from torch import Tensor
 from filters.posterior.descent import Descent, Schedule, batches, begin, descended
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
-from filters.posterior.normal import Normal, kl, prior, sample
-from filters.posterior.spec import DRAWS, Data, check, noise
+from filters.posterior.normal import Normal, NormalEngine, kl
+from filters.posterior.spec import Data, check, noise
 
 MOMENTUM = 0.9
 START = 10.0  # H a row to begin with: too large is slow, too small overshoots
@@ -81,7 +81,7 @@ def unbiased(share: float, step: int) -> float:
 
 
 @dataclass(frozen=True)
-class Ivon:
+class Ivon(NormalEngine):
     """The engine; its posterior is diagonal. α and ρ fall to nothing along a cosine: the draws' noise averages out."""
 
     network: Mlp
@@ -91,9 +91,6 @@ class Ivon:
     pairs: int = 4
     start: float = START
     device: str = "cpu"
-
-    def init(self, rng: torch.Generator) -> Normal:
-        return prior(self.network, self.device)
 
     def begin(self, state: Normal, data: Data, rng: torch.Generator) -> Descent:
         """Means about as far from the state's as it is wide: at the prior, like a network's that is to be trained.
@@ -147,12 +144,3 @@ class Ivon:
 
     def update(self, state: Normal, data: Data, rng: torch.Generator) -> Normal:
         return descended(self, state, data, rng)
-
-    def outputs(self, state: Normal, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
-        return self.network.forward(self.sample(state, rng, draws), x)
-
-    def sample(self, state: Normal, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
-        return sample(state, rng, draws)
-
-    def kl(self, state: Normal, other: Normal) -> float:
-        return float(kl(state, other))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from filters.posterior.mlp import Mlp
-from filters.posterior.spec import noise
+from filters.posterior.spec import DRAWS, noise
 
 
 class Normal(NamedTuple):
@@ -68,3 +68,22 @@ def _capacitance(q: Normal) -> Tensor:
     """1 + F' diag(scale)⁻² F (r, r)."""
     common = q.factor / q.scale[:, None]
     return torch.eye(common.shape[1], dtype=common.dtype, device=common.device) + common.T @ common
+
+
+class NormalEngine:
+    """What all engines have alike whose posterior is a `Normal`."""
+
+    network: Mlp
+    device: str
+
+    def init(self, rng: torch.Generator) -> Normal:
+        return prior(self.network, self.device)
+
+    def outputs(self, state: Normal, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
+        return self.network.forward(self.sample(state, rng, draws), x)
+
+    def sample(self, state: Normal, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
+        return sample(state, rng, draws)
+
+    def kl(self, state: Normal, other: Normal) -> float:
+        return float(kl(state, other))

@@ -21,14 +21,14 @@ from torch import Tensor
 from filters.posterior.descent import Descent, Schedule, begin, descend, descended
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
-from filters.posterior.normal import Normal, kl, prior, sample, start
-from filters.posterior.spec import DRAWS, Data, check, noise, seeded
+from filters.posterior.normal import Normal, NormalEngine, start
+from filters.posterior.spec import Data, check, noise, seeded
 
 SCALE = 0.02  # deviation of the guide to begin with
 
 
 @dataclass(frozen=True)
-class PyroSvi:
+class PyroSvi(NormalEngine):
     """The engine; `rank` columns of F, none for a diagonal guide."""
 
     network: Mlp
@@ -37,9 +37,6 @@ class PyroSvi:
     schedule: Schedule = field(default_factory=Schedule)
     scale: float = SCALE
     device: str = "cpu"
-
-    def init(self, rng: torch.Generator) -> Normal:
-        return prior(self.network, self.device)
 
     def begin(self, state: Normal, data: Data, rng: torch.Generator) -> Descent:
         """Before the first epoch: what weights have in common is a tenth of what each has of its own."""
@@ -81,15 +78,6 @@ class PyroSvi:
 
     def reached(self, state: Normal, data: Data, at: Descent) -> Normal:
         return self.posterior(at.parameters)
-
-    def outputs(self, state: Normal, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
-        return self.network.forward(self.sample(state, rng, draws), x)
-
-    def sample(self, state: Normal, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
-        return sample(state, rng, draws)
-
-    def kl(self, state: Normal, other: Normal) -> float:
-        return float(kl(state, other))
 
 
 def distribution(q: Normal, common: int) -> dist.TorchDistribution:

@@ -17,14 +17,14 @@ from torch import Tensor
 from filters.posterior.descent import Descent, Schedule, begin, descend, descended
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
-from filters.posterior.normal import Normal, kl, prior, sample, start
-from filters.posterior.spec import DRAWS, Data, check, noise
+from filters.posterior.normal import Normal, NormalEngine, kl, start
+from filters.posterior.spec import Data, check, noise
 
 SCALE = 0.02  # deviation of q to begin with
 
 
 @dataclass(frozen=True)
-class Reparameterised:
+class Reparameterised(NormalEngine):
     """The engine; its posterior is diagonal."""
 
     network: Mlp
@@ -32,9 +32,6 @@ class Reparameterised:
     schedule: Schedule = field(default_factory=Schedule)
     scale: float = SCALE
     device: str = "cpu"
-
-    def init(self, rng: torch.Generator) -> Normal:
-        return prior(self.network, self.device)
 
     def begin(self, state: Normal, data: Data, rng: torch.Generator) -> Descent:
         """Before the first epoch."""
@@ -73,12 +70,3 @@ class Reparameterised:
             variance = torch.addmm(v[-1], hidden**2, v[:-1])
             hidden = mean + variance.sqrt() * noise(tuple(mean.shape), rng, mean)
         return hidden
-
-    def outputs(self, state: Normal, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
-        return self.network.forward(self.sample(state, rng, draws), x)
-
-    def sample(self, state: Normal, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
-        return sample(state, rng, draws)
-
-    def kl(self, state: Normal, other: Normal) -> float:
-        return float(kl(state, other))
