@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from filters.jit import cache_folder
+from filters.spec import CLASSES
 from fogsim import engines, results
 from fogsim.campaigns import (
     FAILURES,
@@ -36,14 +37,17 @@ PARTIAL = 3  # exit code where some encounters failed
 
 
 class Running:
-    """Mean log loss of every belief at the decision point, so far."""
+    """Mean log loss of every belief at the decision point, so far, and logs whose object beliefs have no class for."""
 
     def __init__(self) -> None:
         self.sums: dict[str, tuple[int, float]] = {}
+        self.unclassed: set[str] = set()
 
     def add(self, rows: Iterable[results.Row]) -> None:
-        """Count an encounter's rows."""
+        """Count encounters' rows."""
         for row in rows:
+            if row["truth"] not in CLASSES:
+                self.unclassed.add(row["log"])
             loss = float(row.get("log_loss") or "nan")
             if np.isfinite(loss):
                 n, total = self.sums.get(row["belief"], (0, 0.0))
@@ -206,6 +210,8 @@ def summary(plan: Campaign, running: Running) -> int:
     done = sum(1 for job in plan.jobs() if job.log.exists())
     scored = f"; log loss at the decision point: {running}" if str(running) else ""
     print(f"{plan.folder}: {done} of {total} encounters{scored}")
+    if running.unclassed:
+        print(f"{len(running.unclassed)} of {done} left out of log loss: no belief has a class for what stood there")
     print(f"table: {plan.folder / RESULTS}; scores: fogsim score {plan.folder}")
     if failed:
         remedy = f"causes in {plan.folder / FAILURES}; try them again with --retry-failed"

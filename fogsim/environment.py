@@ -20,10 +20,10 @@ import numpy as np
 from gymnasium import spaces
 
 from filters.models.optics import POWER_LIMIT
-from filters.spec import BARRIER, CLASSES, FEATURES
+from filters.spec import BARRIER, FEATURES
 from fogsim.driving import belief_names
 from fogsim.errors import UserError
-from fogsim.frame import ACTIONS, POWER_UNIT, RANGE_UNIT, Frame
+from fogsim.frame import ACTIONS, KINDS, POWER_UNIT, RANGE_UNIT, Frame
 from fogsim.runner import check, dims_of, run
 from fogsim.scenario import Driver, Scenario
 from fogsim.scoring.encounters import encounter
@@ -135,7 +135,7 @@ class EncounterEnv(gymnasium.Env[np.ndarray, np.integer]):
             "open": self._open,
             "seed": self._course.seed,
             "time": float(frame.time),
-            "truth_class": CLASSES[int(frame.truth_class[0])],
+            "truth_class": KINDS[int(frame.truth_class[0])],
             "truth_position": frame.truth_position[0].copy(),
             "distance_left": float(frame.distance_left[0]),
             "visibility": float(frame.visibility),

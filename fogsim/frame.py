@@ -11,9 +11,12 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
 
-from filters.spec import CLASSES, FEATURES
+from filters.spec import BARRIER, CLASSES, FEATURES
 
 MAX_TRACKS = 4  # candidates followed at once; id -1 marks an empty slot
+KINDS = (*CLASSES, "cone", "animal", "box")  # what may stand there; filters have a class for the first ones only
+CONE, ANIMAL, CARTON = range(len(CLASSES), len(KINDS))
+OBSTACLES = (BARRIER, ANIMAL)  # what must not be hit: a bag, a cone or a cardboard box does a car no harm
 ACTIONS = ("proceed", "slow", "change_lane", "brake")
 POLICIES = ("bayes", "most_likely_label")
 SENSORS = ("scan", "features", "radar", "visibility")  # what a `Measurement` may be of
@@ -62,10 +65,10 @@ class Frame:
     at_decision_point: Annotated[
         np.ndarray, np.bool_, (), "", "true in the one frame in which the driver's full choice opens"
     ]
-    collided: Annotated[np.ndarray, np.bool_, (), "", "ego overlaps a barrier"]
+    collided: Annotated[np.ndarray, np.bool_, (), "", "ego overlaps a barrier or an animal"]
     visibility: Annotated[np.ndarray, np.float64, (), "m", "true meteorological optical range"]
     track_id: Annotated[np.ndarray, np.int16, ("track",), "", "-1 marks an empty slot"]
-    truth_class: Annotated[np.ndarray, np.int8, ("track",), "", "index into CLASSES; -1 in an empty slot"]
+    truth_class: Annotated[np.ndarray, np.int8, ("track",), "", "index into KINDS; -1 in an empty slot"]
     truth_position: Annotated[np.ndarray, np.float64, ("track", "xy"), "m", "centre of the object"]
     truth_velocity: Annotated[np.ndarray, np.float64, ("track", "xy"), "m/s", "velocity of the object"]
     truth_size: Annotated[np.ndarray, np.float64, ("track", "size"), "m", "full extents along, across, up"]

@@ -27,7 +27,7 @@ import numpy as np
 
 from filters.spec import CLASSES, FEATURES
 from fogsim.errors import UserError, one_line
-from fogsim.frame import ACTIONS, POLICIES, SCAN_FIELDS, SENSORS, SINCE, TIMING_FIELDS, Column, Dims, schema
+from fogsim.frame import ACTIONS, KINDS, POLICIES, SCAN_FIELDS, SENSORS, SINCE, TIMING_FIELDS, Column, Dims, schema
 
 SCHEMA = "fogsim"
 SCHEMA_VERSION = 3
@@ -107,7 +107,8 @@ def root_attributes(dims: Dims, header: dict[str, Any], level: str) -> dict[str,
         raise UserError(f"log level is {level!r}, expected one of {', '.join(LEVELS)}")
     if len(header["beliefs"]) != dims.belief:
         raise ValueError(f"found {len(header['beliefs'])} names of beliefs, expected {dims.belief}")
-    names = {"classes": CLASSES, "features": FEATURES, "actions": ACTIONS, "policies": POLICIES, "sensors": SENSORS}
+    names = {"classes": CLASSES, "kinds": KINDS, "features": FEATURES, "actions": ACTIONS}
+    names |= {"policies": POLICIES, "sensors": SENSORS}
     own = {"software": software_versions(), "git_revision": git_revision()} if "software" not in header else {}
     given = {k: v for k, v in header.items() if k not in ("complete", "ended_because", "content_hash")}
     fixed = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "level": level, "dims": dims._asdict()}

@@ -71,9 +71,9 @@ def slots(values: np.ndarray, shape: tuple[int, ...], empty: float = np.nan) -> 
 
 def truth(world: worlds.World, pose: np.ndarray, scenario: Scenario, returns: Returns) -> dict[str, np.ndarray]:
     """What truly is, for scoring and drawing."""
-    things, solids = world.things, worlds.solids_of(world, scenario)
+    things, boxes = world.things, worlds.boxes_of(world, scenario)
     positions = np.array([t.position for t in things])
-    size = 2.0 * np.stack([solids.hx, solids.hy, solids.hz], axis=1)
+    size = 2.0 * np.stack([boxes.hx, boxes.hy, boxes.hz], axis=1)
     echoes = np.array([(returns.label == THING + k).sum() for k in range(len(things))], np.int32)
     return {
         "track_id": slots(np.arange(len(things), dtype=np.int16), (), -1),
@@ -81,7 +81,7 @@ def truth(world: worlds.World, pose: np.ndarray, scenario: Scenario, returns: Re
         "truth_position": slots(positions, (2,)),
         "truth_velocity": slots(np.array([t.velocity for t in things]), (2,)),
         "truth_size": slots(size, (3,)),
-        "truth_yaw": slots(solids.yaw, ()),
+        "truth_yaw": slots(boxes.yaw, ()),
         "distance_left": slots(positions[:, 0] - pose[0], ()),
         "object_echoes": slots(echoes, (), 0),
     }

@@ -12,18 +12,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from filters.spec import CLASSES
 from fogsim.errors import UserError
 from fogsim.folders import replace_file
-from fogsim.frame import ACTIONS, POLICIES
+from fogsim.frame import ACTIONS, KINDS, POLICIES
 from fogsim.log import Replay
 from fogsim.scoring.encounters import MOMENTS, NO_ACTION, Encounter, encounter
 from fogsim.scoring.metrics import log_loss
 
 Row = dict[str, Any]
-ENCOUNTER = ("seed", "log", "content_hash", "truth", "visibility", "barrier_in_path", "driver", "collided")
+ENCOUNTER = ("seed", "log", "content_hash", "truth", "visibility", "obstacle_in_path", "driver", "collided")
 OUTCOME = ("realised_cost", "distance_left")
 AT = tuple(f"p_barrier at {moment}" for moment in MOMENTS)
 BELIEF = ("belief", *AT, "log_loss", "bayes_action", "bayes_cost")
@@ -55,9 +52,9 @@ def of_encounter(found: Encounter) -> Row:
     return {
         "seed": found.seed,
         "log": found.name,
-        "truth": CLASSES[found.truth],
+        "truth": KINDS[found.truth],
         "visibility": found.visibility,
-        "barrier_in_path": int(found.in_path),
+        "obstacle_in_path": int(found.in_path),
         "driver": found.driver,
         "collided": int(found.collided),
         "realised_cost": found.realised_cost,
@@ -66,13 +63,16 @@ def of_encounter(found: Encounter) -> Row:
 
 
 def of_belief(found: Encounter, b: int) -> Row:
-    """What one belief thought, lost (nats, at the decision point) and would have done there."""
+    """What one belief thought, lost (nats, at the decision point) and would have done there.
+
+    The log loss of an object that beliefs have no class for is NaN.
+    """
     bayes, p = POLICIES.index("bayes"), found.p_barrier[:, b]
     action = found.shadow_action[b, bayes]
     return {
         "belief": found.beliefs[b],
         **dict(zip(AT, p.tolist(), strict=True)),
-        "log_loss": float(log_loss(p[:1], np.array([found.truth]))[0]),
+        "log_loss": float(log_loss(p[0], found.truth)) if found.classed else float("nan"),
         "bayes_action": "" if action == NO_ACTION else ACTIONS[action],
         "bayes_cost": float(found.shadow_cost[b, bayes]),
     }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from filters.decision import lower_envelope
-from filters.spec import BARRIER, CLASSES
-from fogsim.frame import ACTIONS, POLICIES
+from filters.spec import BARRIER
+from fogsim.frame import ACTIONS, KINDS, OBSTACLES, POLICIES
 from fogsim.log import Replay
 from fogsim.scenario import Scenario
 from fogsim.scoring.encounters import CHANGE_LANE, SLOW, encounter, moments
@@ -68,25 +70,38 @@ def distance_text(replay: Replay) -> str:
 
 
 def things(replay: Replay, article: str) -> str:
-    """What truly stood there: "the barrier", "a bag and a barrier"."""
-    kinds = replay.column("truth_class")[0]
-    return " and ".join(f"{article} {CLASSES[kinds[k]]}" for k in candidates(replay))
+    """What truly stood there: "the barrier", "a bag and an animal"."""
+    names = [KINDS[k] for k in replay.column("truth_class")[0, candidates(replay)]]
+    return " and ".join(f"{article}{'n' * (article == 'a' and name[0] in 'aeiou')} {name}" for name in names)
 
 
 def outcome(replay: Replay) -> str:
     """How the run ended, in words."""
-    e, kinds, left = encounter(replay), replay.column("truth_class")[-1], replay.column("distance_left")[-1]
-    ahead = [float(left[k]) for k in candidates(replay) if left[k] > 0.0 and (kinds[k] == BARRIER or not e.in_path)]
+    e, left, obstacles = encounter(replay), replay.column("distance_left")[-1], obstacles_of(replay)
+    ahead = {float(left[k]): k for k in candidates(replay) if left[k] > 0.0 and (k in obstacles or not e.in_path)}
     if e.collided:
-        return f"hit the barrier at {e.impact_speed:.1f} m/s"
+        return f"hit the {obstacles[nearest(replay, obstacles)]} at {e.impact_speed:.1f} m/s"
     if not e.known_outcome:
         return "not known: the log has no end"
     if replay.column("ego_speed")[-1] < 0.1 and ahead:
-        return f"stopped {min(ahead):.1f} m before {'the barrier' if e.in_path else 'what was not in its way'}"
+        what = f"the {obstacles[ahead[min(ahead)]]}" if e.in_path else "what was not in its way"
+        return f"stopped {min(ahead):.1f} m before {what}"
     if ahead:
         return f"still {min(ahead):.1f} m away when time was up"
     how = " beside it" if e.actions[CHANGE_LANE] else ", slowed" if e.actions[SLOW] else ""
     return f"passed {things(replay, 'the')}{how}"
+
+
+def obstacles_of(replay: Replay) -> dict[int, str]:
+    """The slots of what must not be hit, and what it is."""
+    kinds = replay.column("truth_class")[0]
+    return {k: KINDS[kinds[k]] for k in candidates(replay) if kinds[k] in OBSTACLES}
+
+
+def nearest(replay: Replay, slots: Iterable[int]) -> int:
+    """The one of these slots whose object is the nearest to ego's front at the end."""
+    off = replay.column("truth_position")[-1] - replay.column("ego_pose")[-1, :2]
+    return min(slots, key=lambda k: float(np.hypot(*off[k])))
 
 
 def thresholds(scenario: Scenario) -> str:

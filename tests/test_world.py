@@ -234,7 +234,7 @@ def test_bags_move_and_barriers_stand():
         (lambda: Fog(visibility=0.0), "fog.visibility is 0.0 m, expected > 0"),
         (lambda: Fog(visibility=float("nan")), "fog.visibility is nan"),
         (lambda: Fog(spread=-1.0), "fog.spread is -1.0"),
-        (lambda: Hazard(kind="box"), "expected draw, bag or barrier"),
+        (lambda: Hazard(kind="boxx"), "unknown hazard kind 'boxx': did you mean 'box'"),
         (lambda: Hazard(barrier_probability=1.0), "barrier_probability is 1.0"),
         (lambda: Setting(dt=0.0), "dt is 0.0 s"),
     ],

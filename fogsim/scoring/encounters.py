@@ -12,7 +12,7 @@ import numpy as np
 
 from filters.spec import BARRIER, CLASSES, Array
 from fogsim.errors import UserError
-from fogsim.frame import ACTIONS
+from fogsim.frame import ACTIONS, OBSTACLES
 from fogsim.scoring.metrics import entropy
 
 RANGES = (20, 15, 10)  # m of distance left at which beliefs are scored, whatever they think
@@ -54,17 +54,17 @@ class Encounter:
     complete : bool
         False for a killed or running log: its outcome is not known, unless it collided.
     truth : int
-        Index into CLASSES.
+        Index into KINDS; of those beyond CLASSES beliefs know nothing, see `classed`.
     visibility : float
         The true one where ego starts, m.
     in_path : bool
-        A barrier overlaps the path that ego would sweep in its own lane.
+        A barrier or an animal overlaps the path that ego would sweep in its own lane.
     log_probs : array (moments, beliefs, classes)
         At `MOMENTS`; NaN where the log did not reach one.
     shadow_action : array (beliefs, policies)
         What each belief under each policy would do at the decision point; `NO_ACTION` where it was not reached.
     loss : array (actions, 2)
-        When the path is clear, and when a barrier is in it.
+        When the path is clear, and when a barrier, or what else must not be hit, is in it.
     collided, impact_speed, actions
         What came of it: the collision, its speed (m/s, NaN without), and which actions the driver took (bools).
     approach_speed : float
@@ -93,6 +93,11 @@ class Encounter:
     distance_left: float
 
     @property
+    def classed(self) -> bool:
+        """Whether beliefs have a class for the object: else no class score counts it."""
+        return self.truth < len(CLASSES)
+
+    @property
     def p_barrier(self) -> Array:
         """P(barrier), (moments, beliefs)."""
         return np.exp(self.log_probs[..., BARRIER])
@@ -110,7 +115,7 @@ class Encounter:
 
     @property
     def shadow_collision(self) -> Array:
-        """1 where the shadow action would have gone on into a barrier (proceed or slow), else 0; NaN without one."""
+        """1 where the shadow action would have gone on into an obstacle (proceed or slow), else 0; NaN without one."""
         hit = np.isin(self.shadow_action, (PROCEED, SLOW)) & self.in_path
         return np.where(self.shadow_action == NO_ACTION, np.nan, hit)
 
@@ -132,14 +137,14 @@ class Encounter:
 
     @property
     def braked_needlessly(self) -> bool:
-        """The driver braked and there was no barrier in the path."""
+        """The driver braked and there was no obstacle in the path."""
         return self.actions[BRAKE] and not self.in_path
 
     @property
     def realised_cost(self) -> float:
         """What the driver's encounter cost: its manoeuvre, and its collision if there was one; NaN if not known.
 
-        The manoeuvre costs, with a barrier in the path, L[brake, barrier] if it braked, else L[change_lane, barrier]
+        The manoeuvre costs, with an obstacle in the path, L[brake, barrier] if it braked, else L[change_lane, barrier]
         if it changed lane; otherwise, and without one, L[a, clear] of the strongest action a it took. A collision at
         speed v adds L[proceed, barrier] min(1, (v / approach speed)²): its share of the energy of not slowing at all.
         """
@@ -178,7 +183,7 @@ def encounter(replay: Log, name: str = "") -> Encounter:
         beliefs=tuple(replay.beliefs),
         truth=int(classes[classes[:, 0] >= 0, 0][0]),
         visibility=float(replay.column("visibility")[0]),
-        in_path=barrier_in_path(replay, scenario["ego"]["width"]),
+        in_path=obstacle_in_path(replay, scenario["ego"]["width"]),
         log_probs=_at_moments(replay, at),
         shadow_action=_shadow(replay, at[0]),
         loss=np.array([scenario["loss"][action] for action in ACTIONS]),
@@ -219,13 +224,14 @@ def _shadow(replay: Log, decision: int | None) -> np.ndarray:
     return np.full(actions.shape[1:], NO_ACTION) if decision is None else actions[decision]
 
 
-def barrier_in_path(replay: Log, ego_width: float) -> bool:
-    """Whether a barrier overlaps |y| < ego_width / 2: what ego sweeps when it keeps its lane, centred on y = 0.
+def obstacle_in_path(replay: Log, ego_width: float) -> bool:
+    """Whether one of OBSTACLES overlaps |y| < ego_width / 2: what ego sweeps when it keeps its lane, centred on y = 0.
 
-    The barrier's half extent across the road is (length |sin yaw| + width |cos yaw|) / 2.
+    Its half extent across the road is (length |sin yaw| + width |cos yaw|) / 2. A bag, a cone or a cardboard box in the
+    path is none: it costs nothing to drive over, and to brake for it is needless.
     """
     classes = replay.column("truth_class")
-    frame, track = np.nonzero(classes == BARRIER)
+    frame, track = np.nonzero(np.isin(classes, OBSTACLES))
     y = replay.column("truth_position")[frame, track, 1]
     size, yaw = replay.column("truth_size")[frame, track], replay.column("truth_yaw")[frame, track]
     half = 0.5 * (size[:, 0] * np.abs(np.sin(yaw)) + size[:, 1] * np.abs(np.cos(yaw)))

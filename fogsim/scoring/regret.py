@@ -45,9 +45,10 @@ class Regret(NamedTuple):
 def regrets(encounters: Sequence[Encounter], names: Sequence[str]) -> tuple[Regret, ...]:
     """Of each belief but the oracle's, at each moment and in each bin of visibility; nothing without an oracle.
 
+    Encounters whose object beliefs have no class for are left out.
     Intervals are 95 %, by bootstrap over seeds: encounters that share one are averaged first.
     """
-    judged = [e for e in encounters if JUDGE in e.beliefs]
+    judged = [e for e in encounters if JUDGE in e.beliefs and e.classed]
     others = [name for name in names if name != JUDGE] if judged else []
     return tuple(_regret(judged, name, moment, bin_) for name in others for moment in AT for bin_ in VISIBILITIES)
 

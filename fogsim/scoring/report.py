@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from filters.spec import BARRIER
 from fogsim.frame import POLICIES
 from fogsim.scoring.encounters import MOMENTS
 from fogsim.scoring.metrics import CLIP, Interval
@@ -29,7 +30,8 @@ def to_dict(score: Score) -> dict[str, Any]:
     }
     return {
         "encounters": len(score.encounters),
-        "barriers": sum(e.truth for e in score.encounters),
+        "barriers": barriers(score),
+        "unclassed": score.unclassed,
         "clip": CLIP,
         "not_reached": score.not_reached,
         "unfinished": list(score.unfinished),
@@ -41,6 +43,11 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "_asdict"):
         return {key: _plain(v) for key, v in value._asdict().items()}
     return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def barriers(score: Score) -> int:
+    """Encounters with a barrier."""
+    return sum(e.truth == BARRIER for e in score.encounters)
 
 
 def number(value: float, form: str = ".3f") -> str:
@@ -56,8 +63,9 @@ def interval(value: Interval, form: str = ".3f") -> str:
 
 def print_score(score: Score, console: Console) -> None:
     """Print the tables: beliefs at each moment, what each belief would have done, how the drivers fared."""
-    n, barriers = len(score.encounters), sum(e.truth for e in score.encounters)
-    console.print(f"[bold]{n} encounter{'s' * (n != 1)}[/], {barriers} with a barrier; intervals are 95 %, over seeds")
+    n = len(score.encounters)
+    head = f"[bold]{n} encounter{'s' * (n != 1)}[/], {barriers(score)} with a barrier"
+    console.print(f"{head}; intervals are 95 %, over seeds")
     for moment in MOMENTS:
         if any(row.n for row in score.beliefs if row.moment == moment):
             console.print(belief_table(score, moment))
@@ -77,6 +85,9 @@ def remarks(score: Score) -> list[str]:
     """What was not scored, a line each."""
     n = len(score.encounters)
     lines = [f"{k} of {n} never reached: {moment}" for moment, k in score.not_reached.items() if k]
+    if score.unclassed:
+        left, kinds = sum(score.unclassed.values()), ", ".join(f"{kind} {k}" for kind, k in score.unclassed.items())
+        lines.append(f"{left} of {n} left out of class scores, not of cost: no belief has a class for it ({kinds})")
     lines += [f"{name} has no end: scored up to its last frame, its outcome is not" for name in score.unfinished]
     return lines + [f"left out: {why}" for _, why in score.refused]
 

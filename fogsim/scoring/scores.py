@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ import numpy as np
 
 from filters.spec import Array
 from fogsim.errors import UserError
-from fogsim.frame import POLICIES
+from fogsim.frame import KINDS, POLICIES
 from fogsim.log import Replay
 from fogsim.scoring import metrics
 from fogsim.scoring.corp import decompose
@@ -81,6 +82,8 @@ class DriverDifference(NamedTuple):
 class Score:
     """Encounters, the logs that could not be scored and why, and the tables that follow from them.
 
+    Beliefs and regrets are of the encounters whose object beliefs have a class for (`unclassed` counts the others),
+    policies and drivers of all.
     Intervals are 95 %, by bootstrap over seeds: encounters that share one are averaged first.
     """
 
@@ -131,6 +134,11 @@ class Score:
         """Logs without their end: their beliefs are scored, their outcome is not."""
         return tuple(e.name for e in self.encounters if not e.known_outcome)
 
+    @property
+    def unclassed(self) -> dict[str, int]:
+        """Encounters with an object of each kind that beliefs have no class for."""
+        return dict(Counter(KINDS[e.truth] for e in self.encounters if not e.classed))
+
     def _of(self, belief: str, value: Callable[[Encounter, int], float]) -> tuple[Array, list[Encounter]]:
         """A value of one belief in every encounter that has it and in which the value is known."""
         found = [(value(e, e.beliefs.index(belief)), e) for e in self.encounters if belief in e.beliefs]
@@ -138,7 +146,7 @@ class Score:
         return np.array([v for v, _ in known]), [e for _, e in known]
 
     def _belief(self, name: str, moment: int) -> BeliefScore:
-        p, encounters = self._of(name, lambda e, b: e.p_barrier[moment, b])
+        p, encounters = self._of(name, lambda e, b: e.p_barrier[moment, b] if e.classed else np.nan)
         if not encounters:
             nan = float("nan")
             return BeliefScore(name, MOMENTS[moment], 0, nan, Interval(nan, nan, nan), *[nan] * 7)

@@ -22,7 +22,7 @@ from fogsim.frame import POWER_UNIT, RANGE_UNIT
 from fogsim.sensors.raycast import around, cast
 from fogsim.world.solids import ASPHALT
 
-MOST_THINGS = 255 - THING
+MOST_SOLIDS = 255 - THING
 DEPTH = 3  # things kept per beam: as many bags can let one through
 ROAD = 0.05  # m: what the map has no higher than this is the ground
 
@@ -150,20 +150,28 @@ def scan(
     alpha: float | np.ndarray,
     lidar: Lidar,
     rng: np.random.Generator,
+    slots: np.ndarray | None = None,
 ) -> Returns:
     """Draw one sweep of a lidar truly at `pose`: things in front of, behind or within a background.
 
     `alpha` is the extinction, 1/m, as `fogsim.world.fog.extinction_along` gives it. Labels are those of
     `filters.models.lidar_echo`: 0 nothing, 1 noise, 2 fog, 3 lost, 4 ground, 5 the rest of the map, 6 + k thing k.
+    `slots` (n,) tells which thing each solid is of; by default each is one of its own.
     """
-    if len(things.x) > MOST_THINGS:
-        raise UserError(f"found {len(things.x)} things in a scan, expected at most {MOST_THINGS}: labels have 8 bits")
+    if len(things.x) > MOST_SOLIDS:
+        raise UserError(f"found {len(things.x)} solids in a scan, expected at most {MOST_SOLIDS}: labels have 8 bits")
     elevation, azimuth = grid(lidar)
     hits = cast(things, pose, elevation, azimuth, DEPTH, False)
     scene = Scene(hits, things, background, on_road(background.range, pose, elevation, azimuth))
     table = echo_table(lidar.optics)
     fog = fog_at(table, alpha) if isinstance(alpha, float) else fog_rays(lidar.optics, alpha)
-    return Returns(*quantise(*sample_scan(table, fog, scene, rng)))
+    steps, levels, labels = quantise(*sample_scan(table, fog, scene, rng))
+    return Returns(steps, levels, labels if slots is None else slot_labels(slots)[labels])
+
+
+def slot_labels(slots: np.ndarray) -> np.ndarray:
+    """From labels that count solids to labels that count things: what stands for each, uint8."""
+    return np.concatenate([np.arange(THING), THING + slots]).astype(np.uint8)
 
 
 @jit

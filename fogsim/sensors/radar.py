@@ -10,6 +10,7 @@ from filters.models.radar import Radar, Sources, background, sample, sources_of
 from filters.models.shapes import Solids
 from filters.spec import Array, Pose, RadarScan
 from filters.streams import stream
+from fogsim.frame import ANIMAL, CARTON, CONE
 from fogsim.sensors.schedule import Motion
 from fogsim.world import world as worlds
 from fogsim.world.setting import Road, Setting
@@ -17,8 +18,10 @@ from fogsim.world.solids import join, road_map
 
 PIECE = 4.0  # m: longer boxes of the map are cut into pieces, each a source
 # Reflectivities, dB. Concrete as in `filters.models.radar.Radar`; the others are assumed, so that a car of 3 m² comes
-# to 10 dBsm and leaves scatter a thirtieth.
+# to 10 dBsm and leaves scatter a thirtieth; flesh reflects as concrete does, but an animal fills half of the box about
+# it, and plastic or cardboard lets most through.
 CONCRETE, LEAVES, METAL = -12.0, -15.0, 0.0
+UNSEEN = {ANIMAL: (-15.0, 6.0), CONE: (-18.0, 6.0), CARTON: (-16.0, 6.0)}  # of objects, and the spread: as `material`
 MAP = (CONCRETE, LEAVES, CONCRETE, METAL, METAL, METAL, METAL)  # in the order of `road_map`
 
 
@@ -56,17 +59,22 @@ def pieces(solid: Solids) -> Solids:
 
 
 def offsets(seed: int, candidates: int) -> Array:
-    """What each object's material truly is, in deviations of its class's offset: (candidates,)."""
+    """What each object's material truly is, in deviations of its kind's offset: (candidates,)."""
     return np.array([stream(seed, "radar", "material", k).standard_normal() for k in range(candidates)])
 
 
+def material(radar: Radar, kind: int) -> tuple[float, float]:
+    """Reflectivity and the spread of one object's offset, dB, of a kind."""
+    return UNSEEN[kind] if kind in UNSEEN else radar.material(kind)
+
+
 def things_seen(motion: Motion, setting: Setting, radar: Radar, offset: Array) -> Sources:
-    """The true objects as sources."""
+    """The true objects as sources, one each."""
     world, pose = motion.moment.world, motion.moment.pose
-    mean, spread = np.array([radar.material(t.kind) for t in world.things]).T
+    mean, spread = np.array([material(radar, t.kind) for t in world.things]).T
     velocity = np.array([t.velocity for t in world.things])
     where = Pose(float(pose[0]), float(pose[1]), 0.0, float(pose[2]))
-    return sources_of(radar, worlds.solids_of(world, setting), mean + spread * offset, velocity, where, motion.velocity)
+    return sources_of(radar, worlds.boxes_of(world, setting), mean + spread * offset, velocity, where, motion.velocity)
 
 
 def detect(

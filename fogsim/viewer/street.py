@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pygame
 
-from filters.spec import CLASSES, Array
-from fogsim.frame import POWER_UNIT, RANGE_UNIT, Frame
+from filters.spec import Array
+from fogsim.frame import KINDS, POWER_UNIT, RANGE_UNIT, Frame
 from fogsim.viewer import style
 from fogsim.viewer.veil import hidden
 from fogsim.viewer.view import OVERLAYS, View, several
@@ -182,7 +182,7 @@ def _truth_names(surface: pygame.Surface, area: pygame.Rect, frame: Frame, eye: 
         reach = 0.5 * float(np.hypot(*frame.truth_size[track, :2])) + 0.6
         low, high = eye(frame.truth_position[track] + np.array([[0.0, -reach], [0.0, reach]]))
         number = f"{track + 1} " if several(frame) else ""
-        name = f"{number}truth: {CLASSES[int(frame.truth_class[track])]}"
+        name = f"{number}truth: {KINDS[int(frame.truth_class[track])]}"
         (x, y), anchor = (low, "midtop") if low[1] < area.height - 36 else (high, "midbottom")
         style.write(surface, name, (area.x + x, area.y + y), 12, style.TRUTH, True, anchor, halo=True)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from filters.models.motion import BagMotion
 from filters.models.shapes import BagPrior, BarrierPrior
-from fogsim.errors import UserError, are_numbers, expect_positive
+from fogsim.errors import UserError, are_numbers, did_you_mean, expect_positive
+from fogsim.frame import KINDS
 
 UNEVEN_DRIFT = 0.5  # an announced bank changes the visibility by a factor of two or three within a few seconds
 STRONGEST_TEXTURE = 3.0  # beyond it a lattice holds too few patches that matter to keep the mean
@@ -121,8 +122,9 @@ class Hazard:
 
     Parameters
     ----------
-    kind : {"draw", "bag", "barrier"}
-        "draw" tosses a coin of `barrier_probability`.
+    kind : {"draw", "bag", "barrier", "cone", "animal", "box"}
+        "draw" tosses a coin of `barrier_probability` for a bag or a barrier. No filter has a class for the last three
+        (`fogsim.world.unseen`).
     x, y : float
         Announced place, m ahead of ego's start and left of the own lane's centre.
     x_spread, y_spread : float
@@ -137,8 +139,8 @@ class Hazard:
     y_spread: float = 0.6
 
     def __post_init__(self) -> None:
-        if self.kind not in ("draw", "bag", "barrier"):
-            raise UserError(f"hazard kind is {self.kind!r}, expected draw, bag or barrier")
+        if self.kind not in ("draw", *KINDS):
+            raise UserError(f"unknown hazard kind {self.kind!r}: {did_you_mean(str(self.kind), ['draw', *KINDS])}")
         place = (self.x, self.y, self.x_spread, self.y_spread)
         if are_numbers(*place) and not (all(map(math.isfinite, place)) and min(place[2:]) >= 0.0):
             raise UserError(

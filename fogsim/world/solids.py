@@ -47,6 +47,21 @@ def road_map(road: Road) -> Solids:
     )
 
 
+def box_about(parts: Solids) -> Solids:
+    """The one solid box about solids that stand upright at one yaw; a single solid is its own."""
+    if len(parts.x) == 1:
+        return parts
+    yaw = float(parts.yaw[0])
+    turn = np.array([[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]])
+    centre = np.column_stack([np.column_stack([parts.x, parts.y]) @ turn.T, parts.z])
+    half = np.column_stack([parts.hx, parts.hy, parts.hz])
+    low, high = (centre - half).min(axis=0), (centre + half).max(axis=0)
+    (hx, hy, hz), (x, y, z) = 0.5 * (high - low), 0.5 * (high + low)
+    at = turn.T @ (x, y)
+    box = {"kind": BOX, "x": at[0], "y": at[1], "z": z, "hx": hx, "hy": hy, "hz": hz}
+    return Solids(*(column[:1] for column in parts))._replace(**{name: np.array([float(v)]) for name, v in box.items()})
+
+
 def join(*parts: Solids) -> Solids:
     """All solids of several sets, in order."""
     return Solids(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -7,17 +7,19 @@ from typing import NamedTuple
 import numpy as np
 
 from filters.models.fog import CLEAREST
-from filters.models.shapes import Solids
-from filters.spec import BAG, BARRIER, CLASSES
+from filters.models.shapes import BagPrior, BarrierPrior, Solids
+from filters.spec import BAG, BARRIER, Array
 from filters.streams import stream
+from fogsim.frame import KINDS, OBSTACLES
 from fogsim.world import ego as car
 from fogsim.world.fog import Field, draw_field, extinction_at
 from fogsim.world.setting import Hazard, Setting
-from fogsim.world.solids import join
+from fogsim.world.solids import box_about, join
+from fogsim.world.unseen import UNSEEN, Unseen
 
 
 class Thing(NamedTuple):
-    """One object: its class, where it is and how it moves, and the latents of its shape."""
+    """One object: its kind (index into KINDS), where it is and how it moves, and the latents of its shape."""
 
     kind: int
     position: np.ndarray  # (2,)
@@ -26,9 +28,12 @@ class Thing(NamedTuple):
     latents: np.ndarray
 
     def solids(self, setting: Setting) -> Solids:
-        """Its shape as a set of one solid."""
-        prior = setting.barrier if self.kind == BARRIER else setting.bag
-        return prior.solids(self.position[None], self.latents[None])
+        """Its shape: one solid of a bag or a barrier, else the object's parts."""
+        return shape_of(self.kind, setting).solids(self.position[None], self.latents[None])
+
+    def box(self, setting: Setting) -> Solids:
+        """The one solid that it takes up as a whole."""
+        return box_about(self.solids(setting))
 
 
 class World(NamedTuple):
@@ -41,8 +46,15 @@ class World(NamedTuple):
     field: Field
 
 
+def shape_of(kind: int, setting: Setting) -> BarrierPrior | BagPrior | Unseen:
+    """What a kind's shape is drawn from."""
+    if kind in UNSEEN:
+        return UNSEEN[kind]
+    return setting.barrier if kind == BARRIER else setting.bag
+
+
 def start(setting: Setting, seed: int) -> World:
-    """Draw the truth from the very priors that the filters are told."""
+    """Draw the truth from the very priors that the filters are told, but for shapes that they know nothing of."""
     rng = stream(seed, "world")
     visibility = setting.fog.visibility * float(np.exp(setting.fog.spread * rng.standard_normal()))
     ego = car.start(setting.ego, rng)
@@ -51,12 +63,11 @@ def start(setting: Setting, seed: int) -> World:
 
 
 def draw_thing(setting: Setting, hazard: Hazard, rng: np.random.Generator) -> Thing:
-    """Class, place and shape of one hazard."""
+    """Kind, place and shape of one hazard."""
     coin = int(rng.random() < hazard.barrier_probability)
-    kind = coin if hazard.kind == "draw" else CLASSES.index(hazard.kind)
+    kind = coin if hazard.kind == "draw" else KINDS.index(hazard.kind)
     position = rng.normal([hazard.x, hazard.y], [hazard.x_spread, hazard.y_spread])
-    prior = setting.barrier if kind == BARRIER else setting.bag
-    latents = rng.standard_normal(len(prior.names))
+    latents = rng.standard_normal(len(shape_of(kind, setting).names))
     velocity, gust = setting.motion.start(1, rng)
     if kind != BAG:
         velocity, gust = np.zeros((1, 2)), np.zeros(1)
@@ -71,7 +82,7 @@ def step(world: World, action: int, setting: Setting, rng: np.random.Generator) 
 
 
 def move(thing: Thing, setting: Setting, rng: np.random.Generator) -> Thing:
-    """One step of a bag; a barrier stands."""
+    """One step of a bag; all else stands."""
     if thing.kind != BAG:
         return thing
     position, velocity, gust = setting.motion.step(
@@ -86,20 +97,33 @@ def visibility_at(world: World, x: float, y: float, z: float) -> float:
 
 
 def solids_of(world: World, setting: Setting) -> Solids:
-    """All things as solids, in slot order."""
+    """All things as solids, in slot order; which is whose, `slots_of` says."""
     return join(*(t.solids(setting) for t in world.things))
 
 
+def slots_of(world: World, setting: Setting) -> Array:
+    """The slot of the thing that each of `solids_of` belongs to."""
+    return np.repeat(np.arange(len(world.things)), [len(t.solids(setting).x) for t in world.things])
+
+
+def boxes_of(world: World, setting: Setting) -> Solids:
+    """All things as one solid each, in slot order: a bag or a barrier as it is, of others the box about them."""
+    return join(*(t.box(setting) for t in world.things))
+
+
 def collided(world: World, setting: Setting) -> bool:
-    """Whether moving ego overlaps a barrier's footprint."""
+    """Whether moving ego overlaps the footprint of a barrier or an animal.
+
+    To drive over a bag, a cone or a cardboard box is no collision. An animal's footprint is the box about it.
+    """
     if world.ego.speed < 0.1:
         return False
     x, y, yaw = car.front(setting.ego, world.ego)
     half = 0.5 * setting.ego.length
     centre = np.array([x - half * np.cos(yaw), y - half * np.sin(yaw)])
     for thing in world.things:
-        if thing.kind == BARRIER:
-            s = thing.solids(setting)
+        if thing.kind in OBSTACLES:
+            s = thing.box(setting)
             box = (thing.position, float(s.yaw[0]), float(s.hx[0]), float(s.hy[0]))
             if rectangles_overlap((centre, yaw, half, 0.5 * setting.ego.width), box):
                 return True
