@@ -36,6 +36,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/bench/campaign.py
 	$(BIN)/python tests/bench/kernels.py
 	$(BIN)/python tests/bench/serving.py
+	$(BIN)/python tests/bench/posterior_gpu.py
 	$(BIN)/python scenarios/studies/bearing_range.py
 	$(BIN)/python scenarios/studies/kernel_bayes.py
 	$(BIN)/python scenarios/studies/heteroscedastic_bnn.py

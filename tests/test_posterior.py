@@ -195,6 +195,19 @@ def test_a_likelihood_is_a_density_with_the_moments_that_it_predicts(likelihood)
         assert float(found.variance[0]) == pytest.approx(float((p * (y - f[0, 0, 0]) ** 2).sum()), rel=1e-4)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 100.0, 3e38])
+@pytest.mark.parametrize("likelihood", [Bernoulli(), Categorical(2), Categorical(10)])
+def test_predictions_of_classes_are_exact_for_any_logits(likelihood, scale):
+    f = scale * torch.rand(100, 30, likelihood.outputs, generator=generator()).mul(2.0).sub(1.0)
+    logs = torch.log_softmax((torch.cat([0.0 * f, f], dim=-1) if likelihood.outputs == 1 else f).double(), dim=-1)
+    p = logs.exp()
+    mean, entropy = p.mean(dim=0), torch.special.entr(p.mean(dim=0)).sum(dim=-1)
+    information = entropy - torch.special.entr(p).sum(dim=-1).mean(dim=0)
+    exact = (mean, p.var(dim=0, correction=0), (p * (1.0 - p)).mean(dim=0), entropy, information)
+    for found, expected in zip(likelihood.predict(f), exact, strict=True):
+        torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=0.0)
+
+
 def test_uncertainty_is_split_by_the_laws_of_total_variance_and_information():
     logits = torch.tensor([-8.0, 8.0])[:, None, None]  # two draws that are sure of opposite classes
     sure = Bernoulli().predict(logits)

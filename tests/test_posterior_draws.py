@@ -1,6 +1,7 @@
 """Engines whose posterior is a set of draws: anchored ensemble, MC dropout, Hamiltonian Monte Carlo."""
 
 import random
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -8,13 +9,16 @@ import pyro
 import pytest
 import torch
 
-from filters.posterior.anchored import Anchored, resampled
+from filters.posterior.anchored import Anchored
 from filters.posterior.descent import Schedule
 from filters.posterior.draws import joined, kl_of_moments, moments, pick
 from filters.posterior.dropout import Dropout
+from filters.posterior.laplace import Laplace
 from filters.posterior.likelihoods import Bernoulli, Gaussian
 from filters.posterior.mlp import SPREAD, Mlp
-from filters.posterior.nuts import Nuts
+from filters.posterior.nuts import Chains, Nuts
+from filters.posterior.pyro_svi import PyroSvi
+from filters.posterior.reparameterised import Reparameterised
 from filters.posterior.spec import Data, predict
 
 torch.set_num_threads(1)
@@ -92,23 +96,6 @@ def test_anchored_members_of_a_line_are_where_the_paper_says():
     assert far(covariance[some], told[some]) < 0.1
     assert (np.diag(covariance) / np.diag(c))[[0, 1, 3]].max() < 0.06  # too small by far, but where there are no data:
     assert torch.allclose(found[:, 2], before.draws[:, 2], atol=1e-3)
-
-
-def test_resampled_rows_bring_the_spread_that_anchors_lack():
-    data, mean, c, _ = line(200)
-    made = Anchored(Mlp((3, 1)), Known(), 1000, Schedule(300, 200, 0.2))
-    found = made.update(made.init(generator()), resampled(data, 1000, generator(2)), generator(1)).draws
-    some = np.ix_([0, 1, 3], [0, 1, 3])
-    assert far(np.cov(found.T)[some], c[some]) < 0.2
-    assert np.abs((found.mean(dim=0).numpy() - mean) / np.sqrt(np.diag(c))).max() < 0.2
-
-
-def test_resampled_weights_have_mean_and_variance_of_what_a_row_is_worth():
-    data = Data.of(np.zeros((3, 1)), np.zeros(3), np.array([0.1, 1.0, 3.0]))
-    weight = resampled(data, 20_000, generator()).weight
-    assert weight.shape == (3, 20_000)
-    assert torch.allclose(weight.mean(dim=1), data.weight, rtol=0.08)
-    assert torch.allclose(weight.var(dim=1), data.weight, rtol=0.15)
 
 
 def test_an_anchored_ensemble_goes_on_to_where_all_data_lead():
@@ -222,6 +209,19 @@ def test_divergence_is_of_draws_on_average_and_none_of_itself():
     assert made.kl(state, state) == 0.0
 
 
+def test_divergence_from_and_to_the_prior_are_the_mean_of_log_ratios():
+    """Of masks and of weights that are as wide as the prior's about what the masks leave; the prior's is 0."""
+    made, state = trained()
+    prior, scale = made.init(generator()), made.network.deviations()
+    left = made.sample(state, generator(2), 40_000)
+    own = scale * torch.randn(left.shape, generator=generator(3))
+    for one, other, drawn in ((state, prior, left + own), (prior, state, own)):
+        to = left, torch.zeros_like(left)
+        mine, its = to if one is state else to[::-1]
+        ratios = 0.5 * (((drawn - its) / scale).square() - ((drawn - mine) / scale).square()).sum(dim=1)
+        assert made.kl(one, other) == pytest.approx(float(ratios.mean()), rel=0.02)
+
+
 @pytest.mark.parametrize(("sizes", "rate"), [((2, 1), 0.1), ((2, 4, 1), 0.0), ((2, 4, 1), 1.0)])
 def test_a_dropout_that_drops_nothing_is_refused(sizes, rate):
     with pytest.raises(ValueError, match=r"^found [^\n]*$"):
@@ -258,15 +258,33 @@ def quadrature(data: Data) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt(share @ (w - mean) ** 2)
 
 
-def test_chains_mix_and_draw_from_the_exact_posterior():
+@pytest.fixture(scope="module")
+def sampled() -> tuple[Data, Nuts, Chains]:
+    """A logistic regression of three parameters, and its posterior's draws."""
     data = logistic(1000, [1.0, -2.0])
-    made = Nuts(Mlp((2, 1)), Bernoulli(), warmup=150, draws=250)
-    state = made.update(made.init(generator(1)), data, generator(2))
+    made = Nuts(Mlp((2, 1)), Bernoulli(), warmup=150, draws=250, device="cpu")
+    return data, made, made.update(made.init(generator(1)), data, generator(2))
+
+
+def test_chains_mix_and_draw_from_the_exact_posterior(sampled):
+    data, _, state = sampled
     mean, deviation = quadrature(data)
     assert state.draws.shape == (1000, 3)
     assert state.r_hat.max() < 1.01
     assert np.abs((state.draws.mean(dim=0).numpy() - mean) / deviation).max() < 0.15
     np.testing.assert_allclose(state.draws.std(dim=0).numpy(), deviation, rtol=0.12)
+
+
+@pytest.mark.parametrize("engine", [Reparameterised, PyroSvi, Laplace])
+def test_quick_posteriors_predict_what_the_exact_one_does(engine, sampled):
+    """Probabilities within .05 of it at 95 of 100 inputs, those away from the data included."""
+    data, exact, state = sampled
+    made = engine(exact.network, exact.likelihood, schedule=Schedule(300, 100, 0.03))
+    quick = made.update(made.init(generator(3)), data, generator(4))
+    x = torch.cartesian_prod(*[torch.linspace(-3.0, 3.0, 41)] * 2)
+    told, expected = (predict(*of, x, generator(5), 1000).mean[:, 1] for of in ((made, quick), (exact, state)))
+    assert ((told - expected).abs() <= 0.05).float().mean() >= 0.95
+    assert expected.min() < 0.01 < 0.99 < expected.max()
 
 
 def test_a_second_update_draws_given_all_data():
@@ -277,6 +295,15 @@ def test_a_second_update_draws_given_all_data():
     assert len(state.y) == 120
     assert np.abs((state.draws.mean(dim=0).numpy() - mean) / deviation).max() < 0.25
     assert np.abs((quadrature(second)[0] - mean) / deviation).max() > 2.0
+
+
+def test_chains_of_a_later_update_start_wider_than_any_posterior(sampled, monkeypatch):
+    data, made, state = sampled
+    starts = []
+    monkeypatch.setattr(Nuts, "chain", lambda self, data, start: starts.append(start) or torch.randn(8, 3))
+    replace(made, chains=200).update(state, data, generator())
+    assert torch.allclose(torch.stack(starts).std(dim=0), made.network.deviations(), rtol=0.15)
+    assert (torch.stack(starts).std(dim=0) > 5.0 * state.draws.std(dim=0)).all()
 
 
 def test_potential_is_minus_the_log_posterior_of_weighted_rows():

@@ -5,7 +5,7 @@
 Of a linear model with normal noise, whose posterior has covariance C and prior P, the members' mean is the posterior's
 and their covariance C P⁻¹ C ≤ C: what the data know, all members know alike, so their spread is too small, and exact
 where there are no data. The paper says so and keeps it, as the anchors that make it exact, of covariance P + P L⁻¹ P,
-L the likelihood's, need the answer first. `resampled` data make up for what lacks, C L⁻¹ C, but for O(1 / n).
+L the likelihood's, need the answer first.
 
 Members keep anchors and data: after two updates they are where one of all data leaves them, and a third starts there.
 """
@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 from filters.posterior.descent import Descent, Schedule, begin, descend, descended
-from filters.posterior.draws import joined, kl_of_moments, pick
+from filters.posterior.draws import joined, kl_of_moments, nothing, pick
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
-from filters.posterior.spec import DRAWS, Data, check, noise
+from filters.posterior.spec import DRAWS, Data, check, device_of, noise
 
 
 class Members(NamedTuple):
-    """Weights (S, P), their anchors, all data so far, and what a row is worth to each member (n, S)."""
+    """Weights (S, P), their anchors, and all data so far."""
 
     draws: Tensor
     anchors: Tensor
@@ -44,13 +44,12 @@ class Anchored:
     likelihood: Likelihood
     members: int = 20
     schedule: Schedule = field(default_factory=Schedule)
-    device: str = "cpu"
+    device: str = "auto"
 
     def init(self, rng: torch.Generator) -> Members:
-        scale = self.network.deviations().to(self.device)
+        scale = self.network.deviations().to(device_of(self.device))
         anchors = scale * noise((self.members, len(scale)), rng, scale)
-        none = scale.new_zeros(0)
-        return Members(anchors, anchors, none.view(0, self.network.sizes[0]), none, none.view(0, self.members))
+        return Members(anchors, anchors, *nothing(self.network.sizes[0], scale))
 
     def begin(self, state: Members, data: Data, rng: torch.Generator) -> Descent:
         """At the members, which before any data are the anchors: spread as a network's that is to be trained."""
@@ -58,27 +57,23 @@ class Anchored:
 
     def steps(self, state: Members, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on."""
-        check(self, data)
+        data = check(self, data, state.draws)
         scale = self.network.deviations().to(state.draws)
 
         def loss(theta: Tensor, batch: Data, beta: float) -> Tensor:
             # Without β: a mode does not settle at its anchor as means of a wide q do at the prior.
             weights = theta.view_as(state.anchors)
             fit = self.likelihood.log_prob(self.network.forward(weights, batch.x), batch.y)
-            return 0.5 * ((weights - state.anchors) / scale).square().sum() - (batch.weight.mT * fit).sum()
+            return 0.5 * ((weights - state.anchors) / scale).square().sum() - (batch.weight * fit).sum()
 
-        return descend(at, loss, self.known(state, data), self.schedule, rng)
-
-    def known(self, state: Members, data: Data) -> Data:
-        """All data so far and these."""
-        each = data.weight.reshape(len(data.y), -1).expand(-1, self.members)
-        return joined(Data(*state[2:]), data._replace(weight=each))
+        return descend(at, loss, joined(Data(*state[2:]), data), self.schedule, rng)
 
     def update(self, state: Members, data: Data, rng: torch.Generator) -> Members:
         return descended(self, state, data, rng)
 
     def reached(self, state: Members, data: Data, at: Descent) -> Members:
-        return Members(at.parameters.view_as(state.draws), state.anchors, *self.known(state, data))
+        draws = at.parameters.to(state.draws).view_as(state.draws)
+        return Members(draws, state.anchors, *joined(Data(*state[2:]), data))
 
     def outputs(self, state: Members, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
         return self.network.forward(self.sample(state, rng, draws), x)
@@ -88,13 +83,3 @@ class Anchored:
 
     def kl(self, state: Members, other: Members) -> float:
         return kl_of_moments(state.draws, other.draws)
-
-
-def resampled(data: Data, members: int, rng: torch.Generator) -> Data:
-    """Data for `update` whose rows' weights (n, S) are each member's own: Gamma's of mean and variance weight.
-
-    The weighted likelihood bootstrap (Newton & Raftery 1994): as much noise in the slope as new targets would bring
-    (randomised maximum likelihood, Kitanidis 1995), but for any likelihood, and for rows that are worth less than one.
-    """
-    each = data.weight.cpu()[:, None].expand(-1, members)
-    return data._replace(weight=torch._standard_gamma(each, generator=rng).to(data.weight))

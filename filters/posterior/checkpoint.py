@@ -149,9 +149,9 @@ def leaves(state: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def assembled(like: Any, tensors: Iterator[Tensor]) -> Any:
-    """Tensors in the form of another state."""
+    """Tensors in the form of another state, and where it is."""
     if isinstance(like, Tensor):
-        return next(tensors)
+        return next(tensors).to(like.device)
     parts = [assembled(part, tensors) for part in like]
     return type(like)(*parts) if hasattr(like, "_fields") else tuple(parts)
 
@@ -167,10 +167,10 @@ def fingerprint(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str
 
 
 def described(value: Any) -> Any:
-    """A dataclass of `KINDS` as JSON: its name and fields."""
+    """A dataclass of `KINDS` as JSON: its name and fields, but not its device, which need not be there to load it."""
     if not is_dataclass(value):
         return value
-    parts = {f.name: described(getattr(value, f.name)) for f in fields(value) if f.init}
+    parts = {f.name: described(getattr(value, f.name)) for f in fields(value) if f.init and f.name != "device"}
     return {"kind": type(value).__name__, **parts}
 
 

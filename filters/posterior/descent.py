@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from filters.posterior.spec import Data, State
+from filters.posterior.spec import Data, State, in_memory
 
 WARM = 0.4
 Loss = Callable[[Tensor, Data, float], Tensor]  # of parameters, a batch whose weights are the whole data's, and β
@@ -48,7 +48,7 @@ def begin(parameters: Tensor, rng: torch.Generator) -> Descent:
 
 
 def descend(at: Descent, loss: Loss, data: Data, schedule: Schedule, rng: torch.Generator) -> Iterator[Descent]:
-    """Every epoch from there on, as if it had not been broken off.
+    """Every epoch from there on, where the data are, as if it had not been broken off.
 
     The random numbers are those of `at`; `rng` is left where the last epoch that was asked for left it.
 
@@ -58,24 +58,25 @@ def descend(at: Descent, loss: Loss, data: Data, schedule: Schedule, rng: torch.
         If it diverges, in one line.
     """
     rng.set_state(at.generator)
-    theta = at.parameters.clone().requires_grad_()
+    theta = at.parameters.to(data.x.device, copy=True).requires_grad_()
     adam = torch.optim.Adam([theta], lr=schedule.rate)
     per_epoch = -(-len(data.y) // schedule.batch)
     adam.state[theta] = {
         "step": torch.tensor(float(at.epoch * per_epoch)),
-        "exp_avg": at.moments[0].clone(),
-        "exp_avg_sq": at.moments[1].clone(),
+        "exp_avg": at.moments[0].to(theta, copy=True),
+        "exp_avg_sq": at.moments[1].to(theta, copy=True),
     }
     for epoch in range(at.epoch, schedule.epochs):
         done = epoch / schedule.epochs
         adam.param_groups[0]["lr"] = 0.5 * schedule.rate * (1.0 + cos(pi * done))
         total = 0.0
-        for batch in batches(data, schedule.batch, rng):
-            adam.zero_grad()
-            value = loss(theta, batch, min(1.0, done / WARM)) / len(data.y)
-            value.backward()
-            adam.step()
-            total += value.item() / per_epoch
+        with in_memory():
+            for batch in batches(data, schedule.batch, rng):
+                adam.zero_grad()
+                value = loss(theta, batch, min(1.0, done / WARM)) / len(data.y)
+                value.backward()
+                adam.step()
+                total += value.item() / per_epoch
         if not torch.isfinite(theta).all():
             raise FloatingPointError(f"diverged in epoch {epoch + 1}; lower the rate of {schedule.rate:g}")
         moments = adam.state[theta]["exp_avg"].clone(), adam.state[theta]["exp_avg_sq"].clone()
@@ -95,6 +96,7 @@ class Descending(Protocol[State]):
         """The posterior of where a descent from `state` is."""
 
 
+@in_memory()
 def descended(engine: Descending[State], state: State, data: Data, rng: torch.Generator) -> State:
     """What `update` is."""
     at = engine.begin(state, data, rng)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from filters.posterior.normal import Normal, kl
-from filters.posterior.spec import Data
+from filters.posterior.spec import Data, beside
 
 
 def pick(draws: Tensor, rng: torch.Generator, count: int) -> Tensor:
@@ -24,7 +24,7 @@ def moments(draws: Tensor) -> Normal:
 
 def kl_of_moments(draws: Tensor, others: Tensor) -> float:
     """KL(draws ‖ others), nats, as if both were normal of diagonal covariance."""
-    return float(kl(moments(draws), moments(others)))
+    return float(kl(moments(draws), moments(others.to(draws.device))))
 
 
 def nothing(features: int, like: Tensor) -> Data:
@@ -34,5 +34,5 @@ def nothing(features: int, like: Tensor) -> Data:
 
 
 def joined(old: Data, new: Data) -> Data:
-    """The rows of both."""
-    return Data(*(torch.cat(parts) for parts in zip(old, new, strict=True)))
+    """The rows of both, where the old ones are."""
+    return Data(*(torch.cat(parts) for parts in zip(old, beside(new, old.x), strict=True)))

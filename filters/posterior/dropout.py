@@ -27,7 +27,7 @@ from filters.posterior.descent import Descent, Schedule, begin, descend, descend
 from filters.posterior.draws import joined, nothing
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
-from filters.posterior.spec import DRAWS, Data, check, noise
+from filters.posterior.spec import DRAWS, Data, check, device_of, noise
 
 
 class Masked(NamedTuple):
@@ -47,7 +47,7 @@ class Dropout:
     likelihood: Likelihood
     rate: float = 0.1
     schedule: Schedule = field(default_factory=Schedule)
-    device: str = "cpu"
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if not 0.0 < self.rate < 1.0:
@@ -56,7 +56,7 @@ class Dropout:
             raise ValueError(f"found layers {self.network.sizes}, expected a hidden one to drop units of")
 
     def init(self, rng: torch.Generator) -> Masked:
-        mean = torch.zeros(self.network.parameters, device=self.device)
+        mean = torch.zeros(self.network.parameters, device=device_of(self.device))
         return Masked(mean, *nothing(self.network.sizes[0], mean))
 
     def begin(self, state: Masked, data: Data, rng: torch.Generator) -> Descent:
@@ -65,7 +65,7 @@ class Dropout:
 
     def steps(self, state: Masked, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on."""
-        check(self, data)
+        data = check(self, data, state.mean)
 
         def loss(theta: Tensor, batch: Data, beta: float) -> Tensor:
             # Without β: m does not settle at the prior as means of a wide q do.
@@ -78,7 +78,7 @@ class Dropout:
         return descended(self, state, data, rng)
 
     def reached(self, state: Masked, data: Data, at: Descent) -> Masked:
-        return Masked(at.parameters, *joined(Data(*state[1:]), data))
+        return Masked(at.parameters.to(state.mean), *joined(Data(*state[1:]), data))
 
     def dropped(self, weights: Tensor, x: Tensor, rng: torch.Generator) -> Tensor:
         """Outputs (n, O) with masks drawn for each row anew, so that their noise averages out over a batch."""
@@ -112,5 +112,5 @@ class Dropout:
         return self.network.join(layers)
 
     def kl(self, state: Masked, other: Masked) -> float:
-        """Of q ‖ p, if `other` is p; of two q, from one to the other behind the same masks, both of width s."""
-        return float(self.divergence(state.mean - other.mean))
+        """Of masks and weights, both q's of width s about z m, behind the same masks; the prior is that of m = 0."""
+        return float(self.divergence(state.mean - other.mean.to(state.mean.device)))

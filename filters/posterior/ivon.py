@@ -33,7 +33,7 @@ from filters.posterior.descent import Descent, Schedule, batches, begin, descend
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
 from filters.posterior.normal import Normal, NormalEngine, kl
-from filters.posterior.spec import Data, check, noise
+from filters.posterior.spec import Data, beside, check, in_memory, noise
 
 MOMENTUM = 0.9
 START = 10.0  # H a row to begin with: too large is slow, too small overshoots
@@ -90,7 +90,7 @@ class Ivon(NormalEngine):
     share: float = 0.03
     pairs: int = 4
     start: float = START
-    device: str = "cpu"
+    device: str = "auto"
 
     def begin(self, state: Normal, data: Data, rng: torch.Generator) -> Descent:
         """Means about as far from the state's as it is wide: at the prior, like a network's that is to be trained.
@@ -100,7 +100,7 @@ class Ivon(NormalEngine):
         drawn = self.network.start(rng) / self.network.deviations()
         self.network.split(drawn)[-1].mul_(QUIET)
         at = begin(state.mean + state.scale * drawn.to(state.mean), rng)
-        return at._replace(moments=(at.moments[0], at.moments[1] + self.start * data.weight.sum()))
+        return at._replace(moments=(at.moments[0], at.moments[1] + self.start * float(data.weight.sum())))
 
     def steps(self, state: Normal, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on; the moments are g and H.
@@ -110,17 +110,18 @@ class Ivon(NormalEngine):
         FloatingPointError
             If it diverges, in one line.
         """
-        check(self, data)
+        data = check(self, data, state.mean)
         rng.set_state(at.generator)
-        belief, size = Belief(at.parameters, *at.moments), self.schedule.batch
+        belief, size = beside(Belief(at.parameters, *at.moments), state.mean), self.schedule.batch
         per_epoch = -(-len(data.y) // size)
         for epoch in range(at.epoch, self.schedule.epochs):
             total = 0.0
-            for step, batch in enumerate(batches(data, size, rng), epoch * per_epoch + 1):
-                q = belief.posterior(state)
-                misfit, gradient, curvature = self.expectations(q, batch, rng)
-                belief = learn(belief, gradient, curvature, state, self.pace(epoch, step))
-                total += float(misfit + kl(q, state)) / len(data.y) / per_epoch
+            with in_memory():
+                for step, batch in enumerate(batches(data, size, rng), epoch * per_epoch + 1):
+                    q = belief.posterior(state)
+                    misfit, gradient, curvature = self.expectations(q, batch, rng)
+                    belief = learn(belief, gradient, curvature, state, self.pace(epoch, step))
+                    total += float(misfit + kl(q, state)) / len(data.y) / per_epoch
             if not isfinite(total):
                 raise FloatingPointError(f"diverged in epoch {epoch + 1}; lower the rate of {self.schedule.rate:g}")
             yield Descent(epoch + 1, belief.mean, (belief.gradient, belief.curvature), rng.get_state(), total)
@@ -140,7 +141,7 @@ class Ivon(NormalEngine):
         return misfit.detach() / len(offset), slope.mean(dim=0), (slope * offset).mean(dim=0) * q.scale**-2
 
     def reached(self, state: Normal, data: Data, at: Descent) -> Normal:
-        return Belief(at.parameters, *at.moments).posterior(state)
+        return beside(Belief(at.parameters, *at.moments), state.mean).posterior(state)
 
     def update(self, state: Normal, data: Data, rng: torch.Generator) -> Normal:
         return descended(self, state, data, rng)

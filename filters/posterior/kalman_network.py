@@ -104,9 +104,9 @@ class KalmanNetwork:
 
     def update(self, state: Neurons, data: Data, rng: torch.Generator) -> Neurons:
         """Row by row in their order; `rng` is not needed."""
-        check(self, data)
+        data = check(self, data, state.means[0])
         means, covariances = ([part.numpy().copy() for part in parts] for parts in state)
-        x, y, weight = (part.double().cpu().numpy() for part in data)
+        x, y, weight = (part.double().numpy() for part in data)
         for row in np.flatnonzero(weight):
             learn(means, covariances, self.likelihood, x[row : row + 1], y[row], weight[row])
         return Neurons(tuple(map(torch.from_numpy, means)), tuple(map(torch.from_numpy, covariances)))
@@ -114,7 +114,8 @@ class KalmanNetwork:
     def moments(self, state: Neurons, x: Tensor) -> tuple[Tensor, Tensor]:
         """Closed form of the target's mean, or probability of class 1, and its epistemic variance (n,)."""
         self.network.check(x)
-        last = forward([m.numpy() for m in state.means], [c.numpy() for c in state.covariances], x.double().numpy())[-1]
+        means, covariances = ([part.numpy() for part in parts] for parts in state)
+        last = forward(means, covariances, x.double().cpu().numpy())[-1]
         mean, variance = last.mean[0], last.variance[0]
         if isinstance(self.likelihood, Bernoulli):
             mean, variance = sigmoid(mean, variance)

@@ -22,7 +22,7 @@ from torch.func import jacrev, vmap
 from filters.posterior.descent import Descent, Schedule, begin, descend, descended
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
-from filters.posterior.spec import DRAWS, Data, check, noise
+from filters.posterior.spec import DRAWS, Data, beside, check, device_of, noise
 
 CELLS = 2**22  # of a Jacobian that is held at once
 
@@ -59,10 +59,10 @@ class Laplace:
     likelihood: Likelihood
     which: Literal["all", "last"] = "all"
     schedule: Schedule = field(default_factory=Schedule)
-    device: str = "cpu"
+    device: str = "auto"
 
     def init(self, rng: torch.Generator) -> Dense:
-        deviations = self.network.deviations().to(self.device)
+        deviations = self.network.deviations().to(device_of(self.device))
         return Dense(torch.zeros_like(deviations), torch.diag(deviations.double() ** -2))
 
     def begin(self, state: Dense, data: Data, rng: torch.Generator) -> Descent:
@@ -72,7 +72,7 @@ class Laplace:
 
     def steps(self, state: Dense, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on; the prior counts from the first."""
-        check(self, data)
+        data = check(self, data, state.mean)
 
         def loss(theta: Tensor, batch: Data, _: float) -> Tensor:
             f = self.network.forward(state.weights(theta)[None], batch.x)[0]
@@ -87,7 +87,8 @@ class Laplace:
     def reached(self, state: Dense, data: Data, at: Descent) -> Dense:
         fan, out = self.network.shapes[-1]
         kept = len(at.parameters) if self.which == "all" else fan * out
-        found = Dense(state.weights(at.parameters), state.precision[-kept:, -kept:])
+        data = beside(data, state.mean)
+        found = Dense(state.weights(at.parameters.to(state.mean)), state.precision[-kept:, -kept:])
         precision, size = found.precision.clone(), self.rows(found)
         for x, weight in zip(data.x.split(size), data.weight.double().split(size), strict=True):
             f, jacobian = (part.double() for part in self.linearised(found, x))
@@ -112,14 +113,14 @@ class Laplace:
     def outputs(self, state: Dense, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
         """Of the linear model; of a prior, whose mean is zero, nothing but the last biases moves it."""
         away = deviates(state, rng, draws)
-        each = (self.linearised(state, part) for part in x.split(self.rows(state)))
+        each = (self.linearised(state, part) for part in x.to(away.device).split(self.rows(state)))
         return torch.cat([f + torch.einsum("nok,sk->sno", jacobian, away) for f, jacobian in each], dim=1)
 
     def sample(self, state: Dense, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
         return state.weights(state.unknown + deviates(state, rng, draws))
 
     def kl(self, state: Dense, other: Dense) -> float:
-        return kl(state, other)
+        return kl(state, beside(other, state.mean))
 
 
 def deviates(state: Dense, rng: torch.Generator, draws: int) -> Tensor:

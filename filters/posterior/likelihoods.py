@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
+LEAST = -1e4  # ln p, where p ln p is 0; it may have no end
 FINEST = 1e-3  # the smallest deviation that a network can claim, of standardised targets
 
 
@@ -63,7 +64,7 @@ class Bernoulli:
         return logsigmoid((2.0 * y - 1.0) * f[..., 0])
 
     def predict(self, f: Tensor) -> Prediction:
-        return of_classes(torch.cat([logsigmoid(-f), logsigmoid(f)], dim=-1))
+        return of_classes(torch.stack([logsigmoid(-f[..., 0]), logsigmoid(f[..., 0])]))
 
     def curvature(self, f: Tensor) -> Tensor:
         return (torch.sigmoid(f) * torch.sigmoid(-f))[..., None]
@@ -80,7 +81,7 @@ class Categorical:
         return each.gather(-1, y.long().expand(f.shape[:-1])[..., None])[..., 0]
 
     def predict(self, f: Tensor) -> Prediction:
-        return of_classes(torch.log_softmax(f, dim=-1))
+        return of_classes(torch.log_softmax(f.movedim(-1, 0), dim=0))
 
     def curvature(self, f: Tensor) -> Tensor:
         p = torch.softmax(f, dim=-1)
@@ -140,19 +141,20 @@ def of_location_and_scale(f: Tensor, location: float, scale: float) -> Tensor:
 
 
 def of_classes(log_probs: Tensor) -> Prediction:
-    """Of draws of log-probabilities (S, n, K)."""
+    """Of draws of log-probabilities (K, S, n): by class, as passes over a few columns each would take much longer."""
     p = log_probs.exp()
-    mean = p.mean(dim=0)
-    entropy = torch.special.entr(mean).sum(dim=-1)
-    expected = torch.special.entr(p).sum(dim=-1).mean(dim=0)
-    epistemic = p.var(dim=0, correction=0)
-    aleatoric = (p * (1.0 - p)).mean(dim=0)
-    return Prediction(mean, epistemic, aleatoric, entropy, (entropy - expected).clamp_min(0.0))
+    mean = p.mean(dim=1)
+    entropy = torch.special.entr(mean).sum(dim=0)
+    expected = -(p * log_probs.clamp_min(LEAST)).sum(dim=0).mean(dim=0)
+    epistemic = (p - mean[:, None]).square().mean(dim=1)  # what `var` takes ten times as long for
+    aleatoric = (p * (1.0 - p)).mean(dim=1)
+    return Prediction(mean.T, epistemic.T, aleatoric.T, entropy, (entropy - expected).clamp_min(0.0))
 
 
 def of_moments(mean: Tensor, variance: Tensor) -> Prediction:
     """Of draws of the target's mean and variance (S, n)."""
-    epistemic, aleatoric = mean.var(dim=0, correction=0), variance.mean(dim=0)
+    centre, aleatoric = mean.mean(dim=0), variance.mean(dim=0)
+    epistemic = (mean - centre).square().mean(dim=0)
     entropy = 0.5 * torch.log(2.0 * pi * e * (epistemic + aleatoric))
     expected = 0.5 * torch.log(2.0 * pi * e * variance).mean(dim=0)
-    return Prediction(mean.mean(dim=0), epistemic, aleatoric, entropy, (entropy - expected).clamp_min(0.0))
+    return Prediction(centre, epistemic, aleatoric, entropy, (entropy - expected).clamp_min(0.0))

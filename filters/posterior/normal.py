@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from filters.posterior.mlp import Mlp
-from filters.posterior.spec import DRAWS, noise
+from filters.posterior.spec import DRAWS, beside, device_of, noise
 
 
 class Normal(NamedTuple):
@@ -24,7 +24,7 @@ class Normal(NamedTuple):
 
 def prior(network: Mlp, device: str) -> Normal:
     """N(0, SPREAD² / fan-in), weight by weight."""
-    scale = network.deviations().to(device)
+    scale = network.deviations().to(device_of(device))
     return Normal(torch.zeros_like(scale), scale, scale.new_zeros(len(scale), 0))
 
 
@@ -86,4 +86,4 @@ class NormalEngine:
         return sample(state, rng, draws)
 
     def kl(self, state: Normal, other: Normal) -> float:
-        return float(kl(state, other))
+        return float(kl(state, beside(other, state.mean)))

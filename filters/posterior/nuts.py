@@ -19,7 +19,7 @@ from torch import Tensor
 from filters.posterior.draws import joined, kl_of_moments, nothing, pick
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
-from filters.posterior.spec import DRAWS, Data, check, noise, seeded
+from filters.posterior.spec import DRAWS, Data, check, device_of, in_memory, noise, seeded
 
 
 class Chains(NamedTuple):
@@ -42,23 +42,28 @@ class Nuts:
     warmup: int = 300
     draws: int = 250
     depth: int = 10  # of the tree: at most 2^depth steps a draw
-    device: str = "cpu"
+    device: str = "auto"
 
     def init(self, rng: torch.Generator) -> Chains:
-        scale = self.network.deviations().to(self.device)
-        drawn = scale * noise((self.chains * self.draws, len(scale)), rng, scale)
-        return Chains(drawn, torch.ones_like(scale), *nothing(self.network.sizes[0], scale))
+        drawn = self.prior(rng, self.chains * self.draws).to(device_of(self.device))
+        return Chains(drawn, torch.ones_like(drawn[0]), *nothing(self.network.sizes[0], drawn))
 
+    def prior(self, rng: torch.Generator, draws: int) -> Tensor:
+        """Draws of it (draws, P), on the CPU."""
+        scale = self.network.deviations()
+        return scale * noise((draws, len(scale)), rng, scale)
+
+    @in_memory()
     def update(self, state: Chains, data: Data, rng: torch.Generator) -> Chains:
-        check(self, data)
-        everything = joined(Data(*state[2:]), data)
-        starts = pick(state.draws, rng, self.chains)  # draws of the prior, wider than the posterior, as R-hat wants it
+        """Chains start from draws of the prior, wider than any posterior, as R-hat wants it."""
+        everything = joined(Data(*state[2:]), check(self, data, state.draws))
+        starts = self.prior(rng, self.chains)
         with seeded(rng):
             found = torch.stack([self.chain(everything, start) for start in starts])
         return Chains(found.flatten(0, 1).to(state.draws), split_gelman_rubin(found).to(state.r_hat), *everything)
 
     def chain(self, data: Data, start: Tensor) -> Tensor:
-        """Draws (D, P) from there on."""
+        """Draws (D, P) from there on, on the CPU, whose numbers Pyro then draws; the rows' sum is where they are."""
         # In float64: a step is taken or not by differences of 1 or less between sums over all rows.
         exact = Data(*(part.double() for part in data))
         kernel = NUTS(potential_fn=lambda site: self.potential(site["w"], exact), max_tree_depth=self.depth)
@@ -68,8 +73,8 @@ class Nuts:
 
     def potential(self, w: Tensor, data: Data) -> Tensor:
         """U(w) of weights (P,)."""
-        fit = self.likelihood.log_prob(self.network.forward(w[None], data.x)[0], data.y)
-        return 0.5 * (w / self.network.deviations().to(w)).square().sum() - (data.weight * fit).sum()
+        fit = self.likelihood.log_prob(self.network.forward(w.to(data.x.device)[None], data.x)[0], data.y)
+        return 0.5 * (w / self.network.deviations().to(w)).square().sum() - (data.weight * fit).sum().to(w.device)
 
     def outputs(self, state: Chains, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
         return self.network.forward(self.sample(state, rng, draws), x)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import pyro
 import torch
@@ -25,6 +26,7 @@ from filters.posterior.normal import Normal, NormalEngine, start
 from filters.posterior.spec import Data, check, noise, seeded
 
 SCALE = 0.02  # deviation of the guide to begin with
+Shape: TypeAlias = torch.Size | list[int] | tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class PyroSvi(NormalEngine):
     rank: int = 0
     schedule: Schedule = field(default_factory=Schedule)
     scale: float = SCALE
-    device: str = "cpu"
+    device: str = "auto"
 
     def begin(self, state: Normal, data: Data, rng: torch.Generator) -> Descent:
         """Before the first epoch: what weights have in common is a tenth of what each has of its own."""
@@ -46,7 +48,7 @@ class PyroSvi(NormalEngine):
 
     def steps(self, state: Normal, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on."""
-        check(self, data)
+        data = check(self, data, state.mean)
         elbo, spare = TraceMeanField_ELBO(), self.rank or state.factor.shape[1]
 
         def model(q: Normal, batch: Data, beta: float) -> None:
@@ -77,12 +79,30 @@ class PyroSvi(NormalEngine):
         return descended(self, state, data, rng)
 
     def reached(self, state: Normal, data: Data, at: Descent) -> Normal:
-        return self.posterior(at.parameters)
+        return self.posterior(at.parameters.to(state.mean))
 
 
 def distribution(q: Normal, common: int) -> dist.TorchDistribution:
     """As Pyro has it; guide and prior of one kind, for which the KL is known in closed form."""
     if not common:
-        return dist.Normal(q.mean, q.scale).to_event(1)
+        return Diagonal(q.mean, q.scale).to_event(1)
     factor = q.factor if q.factor.shape[1] else q.mean.new_zeros(len(q.mean), 1)
-    return dist.LowRankMultivariateNormal(q.mean, factor, q.scale**2)
+    return LowRank(q.mean, factor, q.scale**2)
+
+
+class Diagonal(dist.Normal):
+    """Pyro's, but drawn by the CPU's numbers on every device."""
+
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
+        own = noise(tuple(self._extended_shape(sample_shape)), torch.default_generator, self.loc)
+        return self.loc + own * self.scale
+
+
+class LowRank(dist.LowRankMultivariateNormal):
+    """As `Diagonal`."""
+
+    def rsample(self, sample_shape: Shape = ()) -> Tensor:
+        shape, factor = tuple(self._extended_shape(sample_shape)), self._unbroadcasted_cov_factor
+        common = noise((*shape[:-1], factor.shape[-1]), torch.default_generator, self.loc)
+        own = noise(shape, torch.default_generator, self.loc)
+        return self.loc + common @ factor.mT + self._unbroadcasted_cov_diag.sqrt() * own

@@ -31,7 +31,7 @@ class Reparameterised(NormalEngine):
     likelihood: Likelihood
     schedule: Schedule = field(default_factory=Schedule)
     scale: float = SCALE
-    device: str = "cpu"
+    device: str = "auto"
 
     def begin(self, state: Normal, data: Data, rng: torch.Generator) -> Descent:
         """Before the first epoch."""
@@ -40,7 +40,7 @@ class Reparameterised(NormalEngine):
 
     def steps(self, state: Normal, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
         """The epochs of `update`, from any on."""
-        check(self, data)
+        data = check(self, data, state.mean)
 
         def loss(theta: Tensor, batch: Data, beta: float) -> Tensor:
             q = self.posterior(theta)
@@ -58,7 +58,7 @@ class Reparameterised(NormalEngine):
         return descended(self, state, data, rng)
 
     def reached(self, state: Normal, data: Data, at: Descent) -> Normal:
-        return self.posterior(at.parameters)
+        return self.posterior(at.parameters.to(state.mean))
 
     def blurred(self, q: Normal, x: Tensor, rng: torch.Generator) -> Tensor:
         """Outputs (n, O) of weights that are drawn for each row anew."""

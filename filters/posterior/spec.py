@@ -3,8 +3,9 @@
     prior p(w)  --update(x, y)-->  q(w) ∝~ p(y | x, w) p(w)  --update-->  ...
 
 The posterior of one update is the prior of the next. States are NamedTuples of tensors and are never changed in place;
-an engine is a frozen dataclass of all its configuration. Random numbers come from a `torch.Generator` of the CPU, on
-every device the same (`noise`), so that a GPU's results are the CPU's but for rounding.
+an engine is a frozen dataclass of all its configuration. A state is on its engine's device, and data and inputs are
+brought there from wherever they are. Random numbers come from a `torch.Generator` of the CPU, on every device the same
+(`noise`), so that a GPU's results are the CPU's but for rounding.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from filters.posterior.mlp import Mlp
 from filters.streams import stream
 
 State = TypeVar("State")
+Parts = TypeVar("Parts", bound=tuple[Tensor, ...])
 DRAWS = 100  # of the weights, by which is predicted
+OUT_OF_MEMORY = "found no memory left on the GPU; use a smaller batch, fewer draws, or device 'cpu'"
 
 
 class Data(NamedTuple):
@@ -33,8 +36,8 @@ class Data(NamedTuple):
     weight: Tensor
 
     @classmethod
-    def of(cls, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, device: str = "cpu") -> Self:
-        """From arrays, as float32.
+    def of(cls, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Self:
+        """From arrays, as float32 on the CPU.
 
         Raises
         ------
@@ -45,7 +48,7 @@ class Data(NamedTuple):
         if np.ndim(x) != 2 or not np.shape(x)[:1] == np.shape(y) == np.shape(weight) or not len(x):
             found = f"{np.shape(x)}, {np.shape(y)}, {np.shape(weight)}"
             raise ValueError(f"found inputs, targets, weights of shapes {found}, expected (n, F), (n,), (n,), n > 0")
-        parts = [torch.as_tensor(np.asarray(part), dtype=torch.float32, device=device) for part in (x, y, weight)]
+        parts = [torch.as_tensor(np.asarray(part), dtype=torch.float32) for part in (x, y, weight)]
         for name, part in zip(("inputs", "targets", "weights"), parts, strict=True):
             if not torch.isfinite(part).all():
                 raise ValueError(f"found {name} that are not finite; leave out such rows")
@@ -81,8 +84,39 @@ class Engine(Protocol[State]):
         """KL(state ‖ other), nats; of engines whose posterior is a set of draws, between Gaussians of their moments."""
 
 
-def check(engine: Engine, data: Data) -> None:
-    """Refuse data that are not for this engine, and an engine whose parts do not fit each other.
+def device_of(name: str) -> str:
+    """Where an engine's tensors are to be: "cpu", "cuda", or by "auto" on a GPU where there is one.
+
+    Raises
+    ------
+    ValueError
+        In one line, if it is none of these, or there is no GPU for "cuda".
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"found device {name!r}, expected 'auto', 'cpu' or 'cuda'")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ValueError("found no CUDA device, expected one for device 'cuda'; use 'auto' or 'cpu'")
+    return "cuda" if there and name != "cpu" else "cpu"
+
+
+def beside(parts: Parts, like: Tensor) -> Parts:
+    """The tensors of a NamedTuple, on the device of `like`."""
+    with in_memory():
+        return type(parts)(*(part.to(like.device) for part in parts))
+
+
+@contextmanager
+def in_memory() -> Iterator[None]:
+    """Refuse in one line what a GPU has not the memory for."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise MemoryError(OUT_OF_MEMORY) from None
+
+
+def check(engine: Engine, data: Data, like: Tensor) -> Data:
+    """The data, on the device of `like`; refused are others than this engine's, and parts of it that do not fit.
 
     Raises
     ------
@@ -95,6 +129,7 @@ def check(engine: Engine, data: Data) -> None:
         classes = max(2, engine.likelihood.outputs)
         if not torch.isin(data.y, torch.arange(classes).to(data.y)).all():
             raise ValueError(f"found targets that are no classes, expected whole numbers from 0 to {classes - 1}")
+    return beside(data, like)
 
 
 def fits(engine: Engine) -> None:
@@ -105,16 +140,17 @@ def fits(engine: Engine) -> None:
 
 
 def predict(engine: Engine[State], state: State, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Prediction:
-    """What the targets at x (n, F) will be, and why that is not certain."""
-    with torch.no_grad():
-        return engine.likelihood.predict(engine.outputs(state, x, rng, draws))
+    """What the targets at x (n, F) will be, and why that is not certain; told where x is."""
+    with torch.no_grad(), in_memory():
+        return beside(engine.likelihood.predict(engine.outputs(state, x, rng, draws)), x)
 
 
 def log_predictive(engine: Engine[State], state: State, data: Data, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
-    """ln p(y | x, all data so far) (n,): ln mean_s p(y | x, w_s)."""
-    with torch.no_grad():
-        each = engine.likelihood.log_prob(engine.outputs(state, data.x, rng, draws), data.y)
-        return torch.logsumexp(each, dim=0) - np.log(len(each))
+    """ln p(y | x, all data so far) (n,): ln mean_s p(y | x, w_s); told where x is."""
+    with torch.no_grad(), in_memory():
+        f = engine.outputs(state, data.x, rng, draws)
+        each = engine.likelihood.log_prob(f, data.y.to(f.device))
+        return (torch.logsumexp(each, dim=0) - np.log(len(each))).to(data.x.device)
 
 
 def noise(shape: tuple[int, ...], rng: torch.Generator, like: Tensor) -> Tensor:
@@ -129,8 +165,8 @@ def generator(seed: int, *names: str | int) -> torch.Generator:
 
 @contextmanager
 def seeded(rng: torch.Generator) -> Iterator[None]:
-    """Torch's global random numbers, which libraries draw from, as drawn from `rng`; afterwards as they were before."""
+    """The CPU's global random numbers, which libraries draw from, by `rng`; afterwards as they were before."""
     seed = int(torch.randint(2**62, (1,), generator=rng))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         yield

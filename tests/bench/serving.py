@@ -4,22 +4,24 @@ python tests/bench/serving.py
 
 Pyro's Predictive has the same draws at hand, and its outputs are made the same five numbers of; it is shown as it
 comes, draw by draw, and with `parallel=True`. Then `fogsim serve` in a process of its own is asked by four clients at
-once, and by one alone, in binary tensors over connections that stay open. Last what eight bits save and cost, in the
-probabilities of 4096 inputs.
+once, and by one alone, in binary tensors over connections that stay open. "Busy" rows are of batch 1 while every core
+has a process that never rests. Last what eight bits save and cost, in the probabilities of 4096 inputs.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -78,12 +80,28 @@ def predictions(ensemble: Ensemble) -> None:
         for name, ms in times.items():
             ratio = f"{np.median(ms) / np.median(times['Ensemble.predict']):8.1f} x"
             print(line(f"{name}, batch {batch}", ms) + ratio)
+    with busy():
+        x = torch.randn(1, 32, generator=torch.Generator().manual_seed(1))
+        print(line("Ensemble.predict, batch 1, busy", in_turns({"": lambda: ensemble.predict(x)}, 10 * TURNS)[""]))
 
 
-def in_turns(ways: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
+@contextmanager
+def busy() -> Iterator[None]:
+    """All cores loaded, by one process each."""
+    loads = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        sleep(1.0)  # until they are under way
+        yield
+    finally:
+        for load in loads:
+            load.kill()
+            load.wait()
+
+
+def in_turns(ways: dict[str, Callable[[], object]], turns: int = TURNS) -> dict[str, list[float]]:
     """Wall times, ms; in turns of so many calls, so that a busy machine slows all, and none finds the others' cache."""
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(TURNS):
+    for _ in range(turns):
         for name, way in ways.items():
             for call in range(CALLS + 3):
                 clock = perf_counter()
@@ -106,6 +124,8 @@ def over_http(path: Path) -> None:
                 rate = len(ms) / (perf_counter() - clock)
                 who = f"{clients} clients" if clients > 1 else "1 client"
                 print(line(f"HTTP, {who}, batch {batch}", ms) + f"{rate:8.0f} answers/s")
+        with busy():
+            print(line("HTTP, 1 client, batch 1, busy", asked(place, path.stem, 1)))
         process.send_signal(signal.SIGINT)
 
 
