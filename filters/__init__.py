@@ -16,6 +16,7 @@ FILTERS = {
     "particle": "filters.particle:ParticleFilter",
     "kernel_bayes": "filters.kernel_bayes:KernelBayes",
     "bnn": "filters.bnn:BayesianNetwork",
+    "patch": "filters.patch:PatchNetwork",
     "oracle": "filters.oracle:Oracle",
 }
 

@@ -1,18 +1,10 @@
-"""A small Bayesian network over a frame's features, its evidence fused over time.
+"""A small Bayesian network over a frame's features (`filters.network_filter` says how frames are fused).
 
-The network gives each frame a logit f(y; w); the weights w have a mean-field posterior q(w), served as S
-fixed draws. Under draw s a frame y is worth the evidence
+What is like neither class moves no belief far: a third hypothesis, "none of these", of prior share ε, says nothing of
+the class. Of its odds o, with p_t(c) the belief if it is one of these,
 
-    e_s(c) = ln p(c | y, w_s) - ln p(c)        (p(c): the share of class c in the training frames)
-
-and frames add up, tempered because consecutive frames resemble each other, with one exponent for frames
-in which the candidate was seen and one for those in which it was not:
-
-    L_s,t(c) = L_s,t-1(c) + tau[detected] e_s(c)         belief p_t(c) = mean_s softmax(L_s,t)(c)
-
-The weights are the same in every frame, so their uncertainty is carried through time with them and does
-not average out. Epistemic uncertainty is the mutual information of label and weights (Houlsby et al.
-2011, arXiv 1112.5745): H(p_t) - mean_s H(softmax(L_s,t)).
+    ln o_t = ln o_t-1 + tau[1] ln e(y)  in frames in which it was seen (`filters.novelty`),    u = o / (1 + o)
+    belief = (1 - u) p_t + u p_0        epistemic: what is learnt of the class by knowing w, and whether it is known
 """
 
 from __future__ import annotations
@@ -22,11 +14,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit, logit
 
-from filters.belief import LOG_ODDS_LIMIT, normalise
-from filters.gaussian import diffusion, predict_position, update_position
+from filters import novelty
+from filters.belief import entropy, normalise
+from filters.gaussian import update_position
 from filters.models.model import Model
-from filters.spec import FEATURES, Array, Belief, EgoMotion, Features, Gaussian, Info, Measurement, Prior
+from filters.network_filter import NetworkFilter, evidence_of, fused, information, seen
+from filters.novelty import Known
+from filters.spec import FEATURES, Array, Belief, Features, Gaussian, Info, Measurement, Prior
 from filters.trained import load, shipped
 
 HIDDEN = 24
@@ -43,6 +39,8 @@ SHAPES = {
     "prior": (2,),
     "tau": (2,),
 }
+NONE_OF_THESE = 0.01  # ε
+SUREST = 10.0  # nats of its odds: what turns out to be another thing in the end must not take for ever
 
 
 class Network(NamedTuple):
@@ -60,60 +58,64 @@ class Network(NamedTuple):
     tau: Array
 
 
-class NetworkState(NamedTuple):
-    """Log-probabilities under each weight draw (S, K), and the position."""
+class FeaturesState(NamedTuple):
+    """`filters.network_filter.NetworkState`, the prior (K,), and ln of the odds of "none of these"."""
 
     log_probs: Array
     position: Gaussian
+    prior: Array
+    unknown: float
 
 
 @dataclass(frozen=True)
-class BayesianNetwork:
+class BayesianNetwork(NetworkFilter):
     """The filter; `checkpoint` is a file made by ``fogsim train classifier``."""
 
     model: Model
     checkpoint: str = shipped("bnn")
     sensors = ("features",)
 
-    def init(self, prior: Prior, rng: np.random.Generator) -> NetworkState:
-        draws = network(self.checkpoint).b3.size
-        return NetworkState(np.tile(normalise(prior.log_probs), (draws, 1)), prior.position)
+    def draws(self) -> int:
+        return network(self.checkpoint)[0].b3.size
 
-    def predict(self, state: NetworkState, motion: EgoMotion, dt: float, rng: np.random.Generator) -> NetworkState:
-        rate = (1.0 - self.belief(state).barrier) * diffusion(self.model.motion)
-        return state._replace(position=predict_position(state.position, motion, dt, rate))
+    def init(self, prior: Prior, rng: np.random.Generator) -> FeaturesState:
+        log_probs, position = super().init(prior, rng)
+        return FeaturesState(log_probs, position, normalise(prior.log_probs), float(logit(NONE_OF_THESE)))
 
     def update(
-        self, state: NetworkState, measurement: Measurement, rng: np.random.Generator
-    ) -> tuple[NetworkState, Info]:
-        """Fuse one frame; the log-evidence is what it did to the belief, tempering included."""
+        self, state: FeaturesState, measurement: Measurement, rng: np.random.Generator
+    ) -> tuple[FeaturesState, Info]:
+        """Fuse one frame."""
         features = measurement.data
         assert isinstance(features, Features), f"found {measurement.sensor}, expected features"
-        net = network(self.checkpoint)
+        net, known = network(self.checkpoint)
+        found = evidence(net, features.values[None])
+        unknown = state.unknown + net.tau[1] * oddness(net, known, features.values, found)
+        log_probs = fused(state.log_probs, net.tau[seen(features.values)] * found[0])
         position, nis, status = update_position(state.position, features.position, features.covariance)
-        log_probs = _limited(state.log_probs + tempered(net, features.values))
-        evidence = average(log_probs) - average(state.log_probs)
-        return NetworkState(log_probs, position), Info(evidence, nis=nis, status=status)
+        after = FeaturesState(log_probs, position, state.prior, float(np.clip(unknown, -SUREST, SUREST)))
+        return self.moved(state, after, nis, status)
 
-    def belief(self, state: NetworkState) -> Belief:
-        p = np.exp(state.log_probs)
-        mean = average(state.log_probs)
-        entropy_of_draws = -np.mean(np.sum(p * state.log_probs, axis=1))
-        information = float(-np.exp(mean) @ mean - entropy_of_draws)
-        return Belief(mean, state.position, epistemic=max(information, 0.0))
+    def belief(self, state: FeaturesState) -> Belief:
+        known, u = super().belief(state), float(expit(state.unknown))
+        log_probs = np.logaddexp(np.log1p(-u) + known.log_probs, np.log(u) + state.prior)
+        among = entropy(known.log_probs) - known.epistemic
+        learnt = entropy(log_probs) - (1.0 - u) * among - u * entropy(state.prior)
+        return Belief(log_probs, state.position, epistemic=max(learnt, 0.0))
 
 
 @lru_cache(maxsize=8)
-def network(path: str) -> Network:
-    """The network in a checkpoint, read once.
+def network(path: str) -> tuple[Network, Known]:
+    """The network in a checkpoint, and what it was trained on, read once.
 
     Raises
     ------
     ValueError
         In one line, if the file is not such a checkpoint.
     """
-    tensors, _ = load(path, "bnn", SHAPES)
-    return Network(**tensors)
+    tensors, _ = load(path, "bnn", SHAPES | novelty.SHAPES)
+    known = {name: tensors.pop(name) for name in novelty.SHAPES}
+    return Network(**tensors), Known(**known)
 
 
 def normalised(features: Array, mean: Array, deviation: Array) -> Array:
@@ -131,22 +133,12 @@ def logits(net: Network, features: Array) -> Array:
 
 def evidence(net: Network, features: Array) -> Array:
     """Evidence e_s(c) of features (n, F): (n, S, K)."""
-    f = logits(net, features)
-    return -np.logaddexp(0.0, np.stack([f, -f], axis=-1)) - net.prior
+    return evidence_of(logits(net, features), net.prior)
 
 
-def tempered(net: Network, values: Array) -> Array:
-    """What one frame (F,) adds to the scores, tau e_s(c): (S, K)."""
-    detected = int(values[FEATURES.index("detected")] > 0.5)
-    return net.tau[detected] * evidence(net, values[None])[0]
-
-
-def average(log_probs: Array) -> Array:
-    """Average over weight draws, ln mean_s p_s: (..., K) from (..., S, K)."""
-    return np.asarray(np.log(np.mean(np.exp(log_probs), axis=-2)))
-
-
-def _limited(log_weights: Array) -> Array:
-    """`filters.belief.normalise`, row by row of (S, K)."""
-    limited = np.maximum(log_weights, log_weights.max(axis=1, keepdims=True) - LOG_ODDS_LIMIT)
-    return limited - np.logaddexp.reduce(limited, axis=1, keepdims=True)
+def oddness(net: Network, known: Known, values: Array, found: Array) -> float:
+    """ln e(y) of a frame's features (F,) with its evidence (1, S, K); 0 where nothing was seen."""
+    if not seen(values):
+        return 0.0
+    told = information(fused(found, net.prior))
+    return float(novelty.log_odds(novelty.log_p(known, values[None], told))[0])

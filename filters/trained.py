@@ -56,6 +56,14 @@ def load(path: str | os.PathLike[str], kind: str, shapes: Mapping[str, tuple[int
     return {name: tensor.astype(np.float64) for name, tensor in tensors.items()}, header
 
 
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """What a checkpoint says it is; "" if it is none of these, or not to be read."""
+    try:
+        return str(_read(path)[1].get("kind", ""))
+    except ValueError:
+        return ""
+
+
 def save(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> None:
     """Write a checkpoint as float32 and the copy of its header beside it, each all at once or not at all.
 

@@ -159,15 +159,17 @@ def data(
 
 @app.command()
 def train(
-    what: Annotated[str, typer.Argument(metavar="classifier|kernel", show_default=False)],
+    what: Annotated[str, typer.Argument(metavar="classifier|patch|kernel", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="FILE.safetensors", help="The checkpoint.", show_default=False)],
     encounters: Annotated[int, typer.Option(help="To simulate.")] = 600,
     seed: Seed = 0,
+    engine: Annotated[str, typer.Option(help="Of a network's posterior.", show_default="of the shipped one")] = "",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where a network is trained.")] = "auto",
 ) -> None:
-    """Train what a filter learns from the simulator, and its tempering."""
+    """Train what a filter learns from the simulator, and its tempering; broken off, the same command goes on."""
     from fogsim import training
 
-    training.train(what, encounters, out, seed)  # type: ignore[arg-type]  # it refuses other words itself
+    training.train(what, encounters, out, seed, engine=engine, device=device)  # type: ignore[arg-type]  # it refuses
 
 
 @app.command()

@@ -25,15 +25,19 @@ import h5py
 import numpy as np
 from rich.progress import track
 
-from filters.spec import CLASSES, FEATURES, Array
+from filters.beam_patch import SIZE, patch
+from filters.spec import CLASSES, FEATURES, Array, Pose
 from filters.streams import stream
+from fogsim.background import Background, background_of
 from fogsim.engines import local
 from fogsim.errors import UserError, one_line
 from fogsim.frame import POWER_UNIT, RANGE_UNIT, Frame
-from fogsim.runner import check, run
+from fogsim.perception.perceive import mask
+from fogsim.runner import check, run, scan_of
 from fogsim.scenario import Driver, Scenario
 
-VISIBILITIES = (15.0, 90.0)  # m, weather reports to train under
+FOGGY, CLEAR = (15.0, 90.0), (90.0, 2000.0)  # m, weather reports to train under
+IN_CLEAR = 0.25  # share of the encounters
 SPEEDS = (3.0, 9.0)  # m/s: from a car that creeps to a full approach
 SIDES = 1.2  # m, wider than any scenario's: where an object lies says nothing of what it is
 FIELDS = {
@@ -45,9 +49,10 @@ FIELDS = {
     "weight": ("m", "driven since the last frame: a creeping car's many frames show no more than a fast one's few"),
     "range": (f"{RANGE_UNIT} m", "range of each echo (rings, columns, echoes)"),
     "power": (f"{POWER_UNIT:g} of the noise", "power of each echo, 0 where there was none"),
+    "patch": ("see filters.beam_patch", "the beams about the first candidate as a picture"),
 }
 SCANS = ("range", "power")
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Looks(NamedTuple):
@@ -59,6 +64,7 @@ class Looks(NamedTuple):
     distance: Array
     visibility: Array
     weight: Array
+    patch: Array
 
     def take(self, which: np.ndarray) -> Looks:
         """The frames at an index or mask."""
@@ -73,7 +79,7 @@ class Looks(NamedTuple):
 def vary(scenario: Scenario, seed: int, encounter: int) -> Scenario:
     """The scenario of one training encounter: own weather, speed, side of the road and coin toss; nobody brakes."""
     rng = stream(seed, "training", encounter)
-    report = float(np.exp(rng.uniform(*np.log(VISIBILITIES))))
+    report = float(np.exp(rng.uniform(*np.log(CLEAR if rng.random() < IN_CLEAR else FOGGY))))
     speed = float(rng.uniform(*SPEEDS))
     return dataclasses.replace(
         scenario,
@@ -92,9 +98,9 @@ def usable(frame: Frame) -> bool:
 
 def simulate(encounter: int, scenario: Scenario, seed: int, scans: bool) -> tuple[int, dict[str, np.ndarray]]:
     """The fields of one encounter's frames, up to the car's front. Runs in a worker process."""
-    run_seed = int(stream(seed, "training run", encounter).integers(2**31))
-    frames = [f for f in run(vary(scenario, seed, encounter), run_seed) if usable(f)]
-    n = len(frames)
+    run_seed, drawn = int(stream(seed, "training run", encounter).integers(2**31)), vary(scenario, seed, encounter)
+    frames = [f for f in run(drawn, run_seed) if usable(f)]
+    n, background = len(frames), background_of(scenario)
     distance = np.array([f.distance_left[0] for f in frames])
     fields = {
         "encounter": np.full(n, encounter),
@@ -103,10 +109,18 @@ def simulate(encounter: int, scenario: Scenario, seed: int, scans: bool) -> tupl
         "distance": distance,
         "visibility": np.array([f.visibility for f in frames]),
         "weight": np.full(n, np.ptp(distance) / n if n else 0.0),
+        "patch": np.array([patch_of(f, drawn, background) for f in frames], np.float16).reshape(n, SIZE),
     }
     if scans and n:
         fields |= {name: np.stack([getattr(f, name) for f in frames]) for name in SCANS}
     return encounter, fields
+
+
+def patch_of(frame: Frame, scenario: Scenario, background: Background) -> np.ndarray:
+    """The picture that a filter makes of the first candidate's beams."""
+    x, y, yaw = frame.odometry
+    scan = scan_of(frame, Pose(x, y, 0.0, yaw), scenario, background)
+    return patch(mask(scan, []), frame.features[0].astype(float))
 
 
 def collect(
@@ -123,7 +137,7 @@ def collect(
 
 
 def write(path: Path, scenario: Scenario, encounters: int, seed: int, scans: bool = False, processes: int = 1) -> None:
-    """Draw encounters under weather reports of 15 to 90 m and speeds of 3 to 9 m/s, and write their frames.
+    """Draw encounters under reports of 15 to 90 m, a quarter of up to 2 km, at 3 to 9 m/s, and write their frames.
 
     Parameters
     ----------
@@ -169,7 +183,8 @@ def append(file: h5py.File, fields: dict[str, np.ndarray]) -> None:
     """Add an encounter's frames."""
     for name, values in fields.items():
         if name not in file:
-            kind = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if name in SCANS else {}
+            large = name in (*SCANS, "patch")
+            kind = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if large else {}
             chunk = (1 if name in SCANS else 256, *values.shape[1:])
             file.create_dataset(name, data=values, maxshape=(None, *values.shape[1:]), chunks=chunk, **kind)
             file[name].attrs["units"], file[name].attrs["description"] = FIELDS[name]
@@ -228,10 +243,16 @@ class Dataset:
         return frame | {name: (frame[name] * units[name]).astype(np.float32) for name in SCANS if name in frame}
 
     @property
+    def header(self) -> dict[str, Any]:
+        """What it was drawn from."""
+        return {name: self.file.attrs[name] for name in ("scenario", "encounters", "seed")}
+
+    @property
     def looks(self) -> Looks:
         """All but the scans, at once."""
         values = Looks(*(self.file[name][:] for name in Looks._fields))
-        return values._replace(features=values.features.astype(float), label=values.label.astype(int)).take(self.which)
+        kinds = {"features": values.features.astype(float), "label": values.label.astype(int)}
+        return values._replace(**kinds, patch=values.patch.astype(np.float32)).take(self.which)
 
     def split(self, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """So large a share of the encounters held out: the other frames, and theirs."""

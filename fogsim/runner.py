@@ -128,10 +128,11 @@ def sweep(
     """What the true lidar returns."""
     at, directions = lidars.mounted(scenario.lidar, *pose), lidars.grid(scenario.lidar)
     fog = extinction_along(world.field, at, *directions, world.time)
-    return lidars.scan(worlds.solids_of(world, scenario), background(at), at, fog, scenario.lidar, rng)
+    solids, slots = worlds.solids_of(world, scenario), worlds.slots_of(world, scenario)
+    return lidars.scan(solids, background(at), at, fog, scenario.lidar, rng, slots)
 
 
-def scan_of(returns: lidars.Returns, estimate: Pose, scenario: Scenario, background: Background) -> Scan:
+def scan_of(returns: lidars.Returns | Frame, estimate: Pose, scenario: Scenario, background: Background) -> Scan:
     """The returns as filters get them: at the lidar's pose on ego's estimated one, beside the known map there."""
     elevation, azimuth = lidars.grid(scenario.lidar)
     pose = lidars.mounted(scenario.lidar, estimate.x, estimate.y, estimate.yaw)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -14,12 +13,14 @@ from filters.spec import CLASSES, Array
 from filters.streams import stream
 from filters.tempering import fit_tempering, fused, log_loss, totals
 from filters.trained import save
-from fogsim import dataset
-from fogsim.dataset import Looks
+from fogsim import classifier, dataset
+from fogsim.dataset import Dataset, Looks
 from fogsim.errors import UserError
 from fogsim.scenario import Scenario
 
-What = Literal["classifier", "kernel"]
+What = Literal["classifier", "patch", "kernel"]
+KINDS = {"classifier": "bnn", "patch": "patch", "kernel": "kernel_bayes"}  # what to train, and the filter it is for
+ENGINES = {"classifier": "reparameterised", "patch": "pyro"}
 WORKERS = 2
 FEWEST = 40  # encounters: fewer leave next to nothing to hold out
 HELD_OUT = 0.25
@@ -28,12 +29,23 @@ RANGES = (20.0, 15.0, 10.0)  # m, at which the summary scores
 EVEN = np.full(len(CLASSES), -np.log(len(CLASSES)))
 
 
-def train(what: What, encounters: int, out: Path, seed: int, scenario: Scenario | None = None) -> dict[str, float]:
+def train(
+    what: What,
+    encounters: int,
+    out: Path,
+    seed: int,
+    scenario: Scenario | None = None,
+    engine: str = "",
+    device: str = "auto",
+) -> dict[str, float]:
     """Train the network or draw the kernel's pairs, fit the tempering on held-out encounters, save both.
+
+    What was simulated and where the training stands are kept beside the checkpoint until it is there: broken off, the
+    same call goes on, and ends as if it had not been.
 
     Parameters
     ----------
-    what : {"classifier", "kernel"}
+    what : {"classifier", "patch", "kernel"}
         The Bayesian network or the pairs of the kernel Bayes filter.
     encounters : int
         To simulate, under weather reports of 15 to 90 m and speeds of 3 to 9 m/s.
@@ -43,6 +55,10 @@ def train(what: What, encounters: int, out: Path, seed: int, scenario: Scenario 
         Determines everything, on one machine.
     scenario : Scenario, optional
         What to vary; the default encounter if none.
+    engine : str
+        Of a network, one of `filters.posterior.engines.NAMES`; `ENGINES` if none.
+    device : {"auto", "cpu", "cuda"}
+        Where a network is trained.
 
     Returns
     -------
@@ -52,29 +68,57 @@ def train(what: What, encounters: int, out: Path, seed: int, scenario: Scenario 
     Raises
     ------
     UserError
-        If the file exists or cannot be made, or the numbers are out of range.
+        If the file exists or cannot be made, the numbers are out of range, or the engine is unknown.
     """
     check(what, encounters, out, seed)
     scenario = scenario or Scenario()
-    with TemporaryDirectory(prefix="fogsim-") as scratch:
-        dataset.write(Path(scratch) / "frames.h5", scenario, encounters, seed, processes=WORKERS)
-        learnt, held = (part.looks for part in dataset.Dataset(Path(scratch) / "frames.h5").split(HELD_OUT, seed))
-    with Console(stderr=True).status(f"fit the {what}"):
-        fit = fit_classifier if what == "classifier" else fit_kernel
-        tensors, evidence = fit(learnt, held, seed)
+    frames, kept = out.with_suffix(".frames.h5"), out.with_suffix(".part")
+    learnt, held = (part.looks for part in simulated(frames, scenario, encounters, seed).split(HELD_OUT, seed))
+    if what == "kernel":
+        tensors, evidence, by = *fit_kernel(learnt, held, seed), ""
+    else:
+        engine = engine or ENGINES[what]
+        tensors, evidence = classifier.fit(learnt, held, seed, engine, kept, what, device)
+        by = f" --engine {engine}"
+        if what == "classifier":
+            tensors |= classifier.known(learnt, held, evidence, tensors["prior"])
+    with Console(stderr=True).status("fit the tempering"):
         tensors["tau"], scores = temper(evidence, held)
-    command = f"fogsim train {what} --encounters {encounters} --seed {seed} --out {out.name}"
-    kind = "bnn" if what == "classifier" else "kernel_bayes"
-    header = {"kind": kind, "command": command, "seed": seed, "encounters": encounters, "scenario": scenario.hash}
+    command = f"fogsim train {what}{by} --encounters {encounters} --seed {seed} --out {out.name}"
+    header = {
+        "kind": KINDS[what],
+        "command": command,
+        "seed": seed,
+        "encounters": encounters,
+        "scenario": scenario.hash,
+    }
     save(out, tensors, header | {"held_out_log_loss": scores, "shapes": {k: list(v.shape) for k, v in tensors.items()}})
+    for path in (frames, kept):
+        path.unlink(missing_ok=True)
     show(what, scores, tensors["tau"])
     return scores
 
 
+def simulated(path: Path, scenario: Scenario, encounters: int, seed: int) -> Dataset:
+    """The frames of that file, once it is made, or if it is there.
+
+    Raises
+    ------
+    UserError
+        If it is there, and of something else.
+    """
+    if not path.exists():
+        dataset.write(path, scenario, encounters, seed, processes=WORKERS)
+    there = Dataset(path)
+    if there.header != {"scenario": scenario.json, "encounters": encounters, "seed": seed}:
+        raise UserError(f"{path} is of another scenario, seed or number of encounters: remove it, or change --out")
+    return there
+
+
 def check(what: str, encounters: int, out: Path, seed: int) -> None:
     """Refuse what could not end well before the minutes are spent."""
-    if what not in ("classifier", "kernel"):
-        raise UserError(f"cannot train {what!r}, expected classifier or kernel")
+    if what not in KINDS:
+        raise UserError(f"cannot train {what!r}, expected {', '.join(KINDS)}")
     if encounters < FEWEST:
         raise UserError(f"found {encounters} encounters, expected at least {FEWEST}; 600 make a good checkpoint")
     if seed < 0:
@@ -84,15 +128,6 @@ def check(what: str, encounters: int, out: Path, seed: int) -> None:
             raise UserError(f"{path} exists and is not overwritten; name another file or remove it first")
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise UserError(f"cannot write {out}, expected a name ending in .safetensors in a folder that exists")
-
-
-def fit_classifier(looks: Looks, held: Looks, seed: int) -> tuple[dict[str, Array], Array]:
-    """Tensors of the network, and its evidence (n, S, K) in the held-out frames."""
-    from filters import bnn
-    from filters.posterior.svi import fit
-
-    tensors = fit(looks.features, looks.label, looks.weight, seed)
-    return tensors, bnn.evidence(bnn.Network(**tensors, tau=np.ones(2)), held.features)
 
 
 def fit_kernel(looks: Looks, held: Looks, seed: int) -> tuple[dict[str, Array], Array]:

@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters import bnn
+from filters import bnn, novelty
 from filters.belief import LOG_ODDS_LIMIT, entropy, normalise
 from filters.bnn import BayesianNetwork
 from filters.models.model import Model
-from filters.posterior import svi
-from filters.spec import BARRIER, FEATURES, EgoMotion, Features, Gaussian, Measurement, Pose, Prior, Status
+from filters.network_filter import NetworkFilter
+from filters.spec import FEATURES, EgoMotion, Features, Gaussian, Measurement, Pose, Prior, Status
 from filters.trained import load, save
 
+DRAWS = 16
 RNG = np.random.default_rng(0)
 POSE = Pose(0.0, 0.0, 0.9, 0.0)
 UNSEEN = np.full(2, np.nan), np.full((2, 2), np.nan)
@@ -23,11 +24,17 @@ PRIOR = Prior(np.log([0.4, 0.6]), Gaussian(np.array([15.0, 0.0]), np.eye(2)), 25
 def random_tensors(scale):
     """An untrained network whose draws differ by `scale`."""
     rng = np.random.default_rng(2)
-    sites = {name: (svi.SAMPLES, *shape) for name, (shape, _) in svi._sites().items()}
+    sites = {name: (DRAWS, *shape[1:]) for name, shape in bnn.SHAPES.items() if name[0] in "wb"}
     weights = {k: rng.normal(size=s[1:]) * 0.3 + scale * rng.normal(size=s) for k, s in sites.items()}
     f = len(FEATURES)
     rest = dict(mean=np.zeros(f), deviation=np.ones(f), prior=np.log([0.5, 0.5]), tau=np.array([0.05, 0.5]))
-    return weights | rest
+    return weights | rest | nothing_is_odd()
+
+
+def nothing_is_odd():
+    """Tensors of `novelty` under which known objects show more than any other ever will."""
+    blank = {name: np.zeros(shape) for name, shape in novelty.SHAPES.items()}
+    return blank | {"tails": np.full(novelty.SHAPES["tails"], 1e30)}
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +66,13 @@ def slow_logit(net, s, values):
 
 
 def test_served_logits_are_the_network_neuron_by_neuron(checkpoint):
-    net, values = bnn.network(checkpoint), RNG.normal(size=(3, len(FEATURES))) * 4.0
-    slow = [[slow_logit(net, s, v) for s in range(svi.SAMPLES)] for v in values]
+    (net, _), values = bnn.network(checkpoint), RNG.normal(size=(3, len(FEATURES))) * 4.0
+    slow = [[slow_logit(net, s, v) for s in range(DRAWS)] for v in values]
     np.testing.assert_allclose(bnn.logits(net, values), slow, rtol=1e-10)
 
 
 def test_evidence_is_the_log_ratio_of_posterior_to_training_share(checkpoint):
-    net = bnn.network(checkpoint)._replace(prior=np.log([0.3, 0.7]))
+    net = bnn.network(checkpoint)[0]._replace(prior=np.log([0.3, 0.7]))
     values = RNG.normal(size=(2, len(FEATURES)))
     p = 1.0 / (1.0 + np.exp(-bnn.logits(net, values)))
     expected = np.log(np.stack([(1.0 - p) / 0.3, p / 0.7], axis=-1))
@@ -81,10 +88,10 @@ def test_a_single_draw_fuses_as_tempered_bayes(tmp_path):
     for k, values in enumerate(frames):
         values[0] = k % 2
     state, _ = feed(filter_, [features(v) for v in frames])
-    net = bnn.network(filter_.checkpoint)
+    net, _ = bnn.network(filter_.checkpoint)
     logits = bnn.logits(net, np.array(frames))[:, 0]
     odds = np.log(0.6 / 0.4) + net.tau[[0, 1, 0, 1]] @ logits
-    assert np.diff(filter_.belief(state).log_probs)[0] == pytest.approx(odds)
+    assert np.diff(state.log_probs[0])[0] == pytest.approx(odds)
 
 
 def test_a_belief_is_never_surer_than_the_limit(checkpoint):
@@ -112,9 +119,22 @@ def test_epistemic_is_the_spread_of_the_draws(checkpoint, tmp_path):
     save(tmp_path / "same.safetensors", random_tensors(0.0), {"kind": "bnn"})
     frames = [features(np.full(len(FEATURES), 1.5))]
     spread, same = BayesianNetwork(Model(), checkpoint), BayesianNetwork(Model(), str(tmp_path / "same.safetensors"))
-    belief = spread.belief(feed(spread, frames)[0])
-    assert same.belief(feed(same, frames)[0]).epistemic == pytest.approx(0.0, abs=1e-9)
+    belief = NetworkFilter.belief(spread, feed(spread, frames)[0])
+    assert NetworkFilter.belief(same, feed(same, frames)[0]).epistemic == pytest.approx(0.0, abs=1e-9)
     assert 1e-3 < belief.epistemic <= entropy(belief.log_probs)
+
+
+def test_the_belief_is_that_of_draws_and_of_none_of_these(checkpoint):
+    filter_ = BayesianNetwork(Model(), checkpoint)
+    state, _ = feed(filter_, [features(np.full(len(FEATURES), 1.5))])
+    state = state._replace(unknown=0.4)
+    u = 1.0 / (1.0 + np.exp(-0.4))
+    weights = np.append(np.full(DRAWS, (1.0 - u) / DRAWS), u)
+    hypotheses = np.exp(np.vstack([state.log_probs, normalise(PRIOR.log_probs)]))
+    belief = filter_.belief(state)
+    np.testing.assert_allclose(np.exp(belief.log_probs), weights @ hypotheses)
+    spread = entropy(np.log(weights @ hypotheses)) - weights @ [entropy(np.log(p)) for p in hypotheses]
+    assert belief.epistemic == pytest.approx(spread)
 
 
 def test_position_follows_the_cluster_and_the_class_does_not_leak(checkpoint):
@@ -145,25 +165,6 @@ def test_belief_is_finite_for_any_finite_features(checkpoint, values):
     assert np.isfinite(belief.log_probs).all()
     assert np.exp(belief.log_probs).sum() == pytest.approx(1.0)
     assert np.isfinite(belief.epistemic)
-
-
-def test_fit_learns_and_is_unsure_where_it_has_not_been(tmp_path):
-    rng = np.random.default_rng(3)
-    n = 600
-    x = rng.normal(size=(n, len(FEATURES)))
-    labels = (rng.random(n) < 1.0 / (1.0 + np.exp(-3.0 * x[:, 4] * x[:, 7]))).astype(int)  # no linear rule can
-    tensors = svi.fit(x, labels, np.ones(n), seed=0, steps=300)
-    save(tmp_path / "net.safetensors", tensors | {"tau": np.ones(2)}, {"kind": "bnn"})
-    net = bnn.network(str(tmp_path / "net.safetensors"))
-    probe = np.zeros((2, len(FEATURES)))
-    probe[:, 4] = 1.5
-    probe[:, 7] = 1.5, -1.5
-    p = np.exp(bnn.average(bnn.evidence(net, probe) + net.prior))[:, BARRIER]
-    assert p[0] > 0.8
-    assert p[1] < 0.2
-    far = rng.normal(size=(200, len(FEATURES))) * 3.0
-    spread = [np.std(bnn.logits(net, points), axis=1).mean() for points in (x, far)]
-    assert spread[1] > 1.5 * spread[0]
 
 
 def test_importing_the_filter_imports_no_torch():

@@ -129,7 +129,7 @@ BAD = {
     "info: not a log": (["log", "info", "fake.h5"], ["fake.h5 is not HDF5"]),
     "verify: not a log": (["log", "verify", "fake.h5"], ["fake.h5", "is not HDF5"]),
     "recover: whole": (["log", "recover", "log.h5"], ["log.h5 has its final name", "nothing to recover"]),
-    "train: what": (["train", "kernels", "--out", "a.safetensors"], ["'kernels'", "expected classifier or kernel"]),
+    "train: what": (["train", "x", "--out", "a.safetensors"], ["'x'", "expected classifier, patch, kernel"]),
     "train: exists": (["train", "kernel", "--out", "words.txt"], ["words.txt exists", "not overwritten"]),
     "train: no out": (["train", "kernel"], ["--out"]),
     "demo: a file": (["demo", "--out", "words.txt"], ["words.txt is a file, expected a folder"]),

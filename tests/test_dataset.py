@@ -107,6 +107,6 @@ def test_mistakes_are_told_and_nothing_is_lost(frames, tmp_path):
         Dataset(tmp_path / "a.h5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["label"] = [1]
-    with pytest.raises(UserError, match="has schema None, expected 1"):
+    with pytest.raises(UserError, match="has schema None, expected 2"):
         Dataset(tmp_path / "other.h5")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.h5"]

@@ -20,12 +20,16 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from filters import bnn
+from filters.network_filter import average
 from filters.posterior import checkpoint, served
 from filters.posterior.ensemble import Ensemble
 from filters.posterior.likelihoods import Categorical, Gaussian
 from filters.posterior.mlp import Mlp
 from filters.posterior.reparameterised import Reparameterised
 from filters.posterior.spec import predict
+from filters.spec import FEATURES
+from filters.trained import shipped
 from fogsim.cli import main
 from fogsim.open_inference import OUTPUTS, ROWS, RequestError, question
 from fogsim.serve_command import listening
@@ -131,6 +135,17 @@ def test_what_is_served_is_the_posterior_of_the_standardised_inputs(tmp_path):
         np.testing.assert_allclose(model.predict(x)[name], part.reshape(9, -1), atol=1e-6)
     assert isinstance(model.ensemble, Ensemble)
     assert len(model.ensemble.biases[0]) == DRAWS
+
+
+def test_the_network_of_a_filter_is_served_as_the_filter_asks_it():
+    net, _ = bnn.network(shipped("bnn"))
+    x = net.mean + 9.0 * net.deviation * np.random.default_rng(0).normal(size=(50, len(FEATURES)))
+    for compact, within in ((False, 1e-5), (True, 0.01)):
+        made = served.load(shipped("bnn"), DRAWS, compact).predict(x)
+        expected = np.exp(average(bnn.evidence(net, x) + net.prior))
+        np.testing.assert_allclose(made["mean"], expected, atol=within)
+    few = served.load(shipped("bnn"), 3).predict(x)["mean"]
+    np.testing.assert_allclose(few, np.exp(average((bnn.evidence(net, x) + net.prior)[:, :3])), atol=1e-5)
 
 
 def test_a_client_learns_what_is_served(server, triton):
@@ -447,9 +462,9 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path, capsys, monkeypatch
     save(tmp_path / "half.safetensors", "classes", {"mean": MEAN})
     save(tmp_path / "zero.safetensors", "classes", {"mean": MEAN, "deviation": [1.0, 0.0, 1.0]})
     save(tmp_path / "nan.safetensors", "classes", {"mean": [0.0, float("nan"), 0.0], "deviation": DEVIATION})
-    elsewhere = replace(ENGINES["classes"], device="vulkan")
+    more = replace(ENGINES["classes"], likelihood=Categorical(7))
     state = ENGINES["classes"].init(torch.Generator().manual_seed(0))
-    checkpoint.save(tmp_path / "elsewhere.safetensors", elsewhere, state, {})
+    checkpoint.save(tmp_path / "more.safetensors", more, state, {})
     monkeypatch.chdir(tmp_path)
     taken = socket.create_server(("127.0.0.1", 0))
     free = ["--port", "0"]
@@ -457,7 +472,7 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path, capsys, monkeypatch
         ("missing.safetensors", *free): "missing.safetensors: no such checkpoint",
         ("cut.safetensors", *free): "cut.safetensors: not a checkpoint",
         ("words.safetensors", *free): "words.safetensors: not a checkpoint",
-        ("elsewhere.safetensors", *free): "elsewhere.safetensors: what its header tells of cannot be made here",
+        ("more.safetensors", *free): "more.safetensors: what its header tells of cannot be made here",
         (".", *free): "not a checkpoint",
         ("width.safetensors", *free): "width.safetensors: its header's mean does not fit, expected 3",
         ("half.safetensors", *free): "half.safetensors: its header's deviation does not fit",

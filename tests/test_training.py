@@ -3,10 +3,11 @@ import json
 import numpy as np
 import pytest
 
+from filters import beam_patch
 from filters.spec import FEATURES
 from filters.tempering import LEAST, fit_tempering, fused, log_loss, totals
 from filters.trained import load
-from fogsim import dataset, training
+from fogsim import classifier, dataset, training
 from fogsim.dataset import Looks
 from fogsim.errors import UserError
 from fogsim.scenario import Scenario
@@ -16,48 +17,50 @@ from fogsim.training import train
 def looks_of(encounter):
     """Thirty frames of a candidate whose width, once it is seen from 15 m, tells a little of its class."""
     rng = np.random.default_rng(encounter)
-    label = encounter % 2
+    label = encounter // 2 % 2
     distance = np.linspace(28.0, 2.0, 30)
     seen = distance < 15.0
     features = np.zeros((30, len(FEATURES)))
     features[:, FEATURES.index("distance")] = distance
     features[:, FEATURES.index("log_visibility")] = 3.0
     features[:, FEATURES.index("detected")] = seen
-    features[:, FEATURES.index("width")] = seen * (0.7 + 0.5 * label + rng.normal(0.0, 0.3) + rng.normal(0.0, 0.1, 30))
+    features[:, FEATURES.index("width")] = seen * (0.7 + 0.9 * label + rng.normal(0.0, 0.3) + rng.normal(0.0, 0.1, 30))
     same = np.ones(30)
-    return Looks(encounter * same, features, label * same.astype(int), distance, 20.0 * same, 0.9 * same)
+    patch = np.zeros((30, beam_patch.SIZE), np.float32)
+    patch[:, : beam_patch.COLUMNS] = features[:, [FEATURES.index("width")]]
+    return Looks(encounter * same, features, label * same.astype(int), distance, 20.0 * same, 0.9 * same, patch)
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """No simulator and a short fit."""
-    from filters.posterior import svi
-
-    fit = svi.fit
     monkeypatch.setattr(dataset, "collect", lambda scenario, n, *_: (looks_of(e)._asdict() for e in range(n)))
-    monkeypatch.setattr(svi, "fit", lambda *args: fit(*args, steps=150))
+    monkeypatch.setattr(classifier, "EPOCHS", {"classifier": 60, "patch": 20})
+    monkeypatch.setattr(classifier, "BATCH", 200)
     monkeypatch.setattr(training, "PAIRS", 120)
 
 
-@pytest.mark.parametrize(("what", "kind"), [("classifier", "bnn"), ("kernel", "kernel_bayes")])
+@pytest.mark.parametrize(("what", "kind"), training.KINDS.items())
 def test_training_learns_and_is_deterministic(quick, tmp_path, what, kind):
-    scores = train(what, 80, tmp_path / "a.safetensors", 3)
+    scores = train(what, 120, tmp_path / "a.safetensors", 3)
     assert scores["20 m"] == pytest.approx(np.log(2.0), abs=0.08)
     assert scores["10 m"] < 0.6
     header = json.loads((tmp_path / "a.json").read_text())
     assert header["kind"] == kind
-    assert header["command"] == f"fogsim train {what} --encounters 80 --seed 3 --out a.safetensors"
+    by = f" --engine {training.ENGINES[what]}" if what in training.ENGINES else ""
+    assert header["command"] == f"fogsim train {what}{by} --encounters 120 --seed 3 --out a.safetensors"
     assert header["scenario"] == Scenario().hash
     assert header["held_out_log_loss"] == scores
+    assert {p.name for p in tmp_path.iterdir()} == {"a.safetensors", "a.json"}
     (tmp_path / "again").mkdir()
-    train(what, 80, tmp_path / "again" / "a.safetensors", 3)
+    train(what, 120, tmp_path / "again" / "a.safetensors", 3)
     assert (tmp_path / "again" / "a.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(
     ("what", "encounters", "name", "seed", "message"),
     [
-        ("network", 80, "a.safetensors", 0, "expected classifier or kernel"),
+        ("network", 80, "a.safetensors", 0, "expected classifier, patch, kernel"),
         ("kernel", 10, "a.safetensors", 0, "at least 40"),
         ("kernel", 80, "a.safetensors", -1, "0 or more"),
         ("kernel", 80, "there.safetensors", 0, "not overwritten"),
@@ -78,7 +81,8 @@ def test_training_encounters_span_weather_and_speed_and_nobody_brakes():
     reports = np.array([s.fog.visibility for s in varied])
     speeds = np.array([s.ego.speed[0] for s in varied])
     assert reports.min() < 20.0
-    assert reports.max() > 80.0
+    assert reports.max() > 1000.0
+    assert np.mean(reports > 90.0) == pytest.approx(dataset.IN_CLEAR, abs=0.1)
     assert speeds.min() < 3.5
     assert speeds.max() > 8.5
     assert {s.driver.policy for s in varied} == {"open_loop"}

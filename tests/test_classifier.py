@@ -1,0 +1,98 @@
+"""The classifier's training: by every engine, watched, broken off and gone on with."""
+
+import numpy as np
+import pytest
+
+from filters import beam_patch, bnn
+from filters.network_filter import average
+from filters.posterior.engines import NAMES
+from filters.spec import BARRIER, FEATURES
+from fogsim import classifier
+from fogsim.dataset import Looks
+from fogsim.errors import UserError
+
+
+def looks_of(n: int, seed: int) -> Looks:
+    """Frames whose class is by the product of two features, as no linear rule can tell."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, len(FEATURES)))
+    label = (rng.random(n) < 1.0 / (1.0 + np.exp(-3.0 * x[:, 4] * x[:, 7]))).astype(int)
+    same, patch = np.ones(n), np.zeros((n, beam_patch.SIZE), np.float32)
+    return Looks(np.arange(n), x, label, 10.0 * same, 20.0 * same, same, patch)
+
+
+LEARNT, HELD = looks_of(2000, 0), looks_of(300, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_engine_learns_and_is_unsure_where_it_has_not_been(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(classifier.EPOCHS, "classifier", 100)
+    monkeypatch.setattr(classifier, "BATCH", 500)
+    tensors, evidence = classifier.fit(LEARNT, HELD, 0, name, tmp_path / "a.part")
+    net = bnn.Network(**tensors, tau=np.ones(2))
+    assert evidence.shape == (len(HELD.label), classifier.SAMPLES, 2)
+    np.testing.assert_allclose(evidence, bnn.evidence(net, HELD.features))
+    probe = np.zeros((2, len(FEATURES)))
+    probe[:, 4] = 1.5
+    probe[:, 7] = 1.5, -1.5
+    p = np.exp(average(bnn.evidence(net, probe) + net.prior))[:, BARRIER]
+    assert p[0] > 0.75
+    assert p[1] < 0.25
+    far = np.random.default_rng(2).normal(size=(200, len(FEATURES))) * 3.0
+    near, away = (np.std(bnn.logits(net, points), axis=1).mean() for points in (HELD.features, far))
+    assert away > 1.5 * near
+
+
+@pytest.mark.parametrize(("what", "name"), [("classifier", "reparameterised"), ("patch", "pyro")])
+def test_broken_off_it_goes_on_to_the_same_end(tmp_path, monkeypatch, what, name):
+    monkeypatch.setitem(classifier.EPOCHS, what, 6)
+
+    def fitted(kept):
+        return classifier.fit(LEARNT, HELD, 3, name, kept, what)[0]
+
+    whole, epochs = fitted(tmp_path / "whole.part"), []
+
+    def broken(steps, loss, count):
+        for at in steps:
+            epochs.append(at.epoch)
+            if at.epoch == 4 and 4 not in epochs[:-1]:
+                raise KeyboardInterrupt
+            yield at
+
+    monkeypatch.setattr(classifier, "shown", broken)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(tmp_path / "a.part")
+    again = fitted(tmp_path / "a.part")
+    assert epochs == [*range(5), *range(4, 7)]
+    for key, values in whole.items():
+        np.testing.assert_array_equal(again[key], values)
+
+
+def test_the_bar_tells_both_losses(tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(classifier.EPOCHS, "classifier", 5)
+    classifier.fit(LEARNT, HELD, 3, "reparameterised", tmp_path / "a.part")
+    told = capfd.readouterr().err
+    assert "held out 0." in told
+    assert "nan" not in told.splitlines()[-1]
+
+
+def test_what_cannot_be_trained_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(classifier.EPOCHS, "classifier", 2)
+    kept = tmp_path / "a.part"
+    classifier.fit(LEARNT, HELD, 3, "reparameterised", kept)
+    there = kept.read_bytes()
+    one = LEARNT._replace(label=np.zeros_like(LEARNT.label))
+    for looks, seed, name, message in (
+        (LEARNT, 4, "reparameterised", "another training"),
+        (LEARNT, 3, "pyro", "another training"),
+        (HELD, 3, "reparameterised", "another training"),
+        (LEARNT, 3, "svm", "expected one of pyro"),
+        (one, 3, "reparameterised", "one class only"),
+    ):
+        with pytest.raises(UserError, match=message) as caught:
+            classifier.fit(looks, HELD, seed, name, kept)
+        assert "\n" not in str(caught.value)
+    kept.write_bytes(there[:-9])
+    with pytest.raises(UserError, match="not a checkpoint"):
+        classifier.fit(LEARNT, HELD, 3, "reparameterised", kept)
+    assert kept.read_bytes() == there[:-9]
