@@ -22,34 +22,28 @@ from fogsim.errors import UserError
 from fogsim.interrupt import until_interrupted
 
 if TYPE_CHECKING:
-    from filters.posterior.descent import Descent, Schedule
+    from filters.posterior.descent import Descent
     from filters.posterior.spec import Data
 
 SAMPLES = 32  # weight draws to serve
 EPOCHS = {"classifier": 60, "patch": 20}
+RATES = {"classifier": 0.01, "patch": 0.005}
 BATCH = 1024  # frames, of a step, and asked at once
 EVERY = 5  # epochs between looks at the held-out loss
 
 
 class Way(NamedTuple):
-    """How to train `what`: the network, how long, its inputs, the tensors kept beside weights, evidence by all."""
+    """How a network is asked: its inputs, the tensors kept beside its weights, and the evidence by all of them."""
 
-    network: Any
-    schedule: Schedule
     inputs: Callable[[Looks], Array]
     beside: dict[str, Array]
     evidence: Callable[[dict[str, Array], Looks], Array]
 
 
 def by_features(looks: Looks) -> Way:
-    """The network of `filters.bnn`; inputs are standard scores."""
-    from filters.posterior.descent import Schedule
-    from filters.posterior.mlp import Mlp
-
+    """As `filters.bnn` does; inputs are standard scores."""
     scores = {"mean": looks.features.mean(axis=0), "deviation": looks.features.std(axis=0) + 1e-3}
     return Way(
-        Mlp((len(FEATURES), bnn.HIDDEN, bnn.HIDDEN, 1)),
-        Schedule(EPOCHS["classifier"], BATCH, 0.01),
         lambda part: bnn.normalised(part.features, **scores),
         scores,
         lambda tensors, part: bnn.evidence(bnn.Network(**tensors, tau=np.ones(2)), part.features),
@@ -57,18 +51,39 @@ def by_features(looks: Looks) -> Way:
 
 
 def by_patch(looks: Looks) -> Way:
-    """The network of `filters.patch`."""
-    from filters.posterior.convnet import ConvNet
-    from filters.posterior.descent import Schedule
-
-    picture = (len(beam_patch.CHANNELS), beam_patch.ROWS, beam_patch.COLUMNS)
+    """As `filters.patch` does."""
     return Way(
-        ConvNet(picture, len(beam_patch.SCALARS), patch.MAPS, patch.HIDDEN, strides=patch.STRIDES),
-        Schedule(EPOCHS["patch"], BATCH, 0.005),
         lambda part: part.patch,
         {},
         lambda tensors, part: patch.evidence(patch.PatchNet(**tensors, tau=np.ones(2)), part.patch),
     )
+
+
+def engine_of(what: str, name: str, device: str) -> Any:
+    """The engine of that name for the network of `what`.
+
+    Raises
+    ------
+    UserError
+        If it is unknown or not for such a network, or there is no such device.
+    """
+    from filters.posterior import engines
+    from filters.posterior.convnet import ConvNet
+    from filters.posterior.descent import Schedule
+    from filters.posterior.likelihoods import Bernoulli
+    from filters.posterior.mlp import Mlp
+    from filters.posterior.spec import device_of
+
+    picture = (len(beam_patch.CHANNELS), beam_patch.ROWS, beam_patch.COLUMNS)
+    networks: dict[str, Mlp | ConvNet] = {
+        "classifier": Mlp((len(FEATURES), bnn.HIDDEN, bnn.HIDDEN, 1)),
+        "patch": ConvNet(picture, len(beam_patch.SCALARS), patch.MAPS, patch.HIDDEN, strides=patch.STRIDES),
+    }
+    try:
+        device_of(device)
+        return engines.engine_of(name, networks[what], Bernoulli(), Schedule(EPOCHS[what], BATCH, RATES[what]), device)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def fit(
@@ -98,16 +113,15 @@ def fit(
         of one class only, or there is no such device or not memory enough.
     """
     from filters.posterior.checkpoint import fingerprint
-    from filters.posterior.engines import engine_of, trained
-    from filters.posterior.likelihoods import Bernoulli
+    from filters.posterior.engines import trained
     from filters.posterior.spec import generator
 
     if np.ptp(looks.label) == 0:
         raise UserError("found frames of one class only, expected both; simulate more encounters")
     way = (by_features if what == "classifier" else by_patch)(looks)
     looks = looks if what == "classifier" else both_ways(looks)
+    engine = engine_of(what, name, device)
     try:
-        engine = engine_of(name, way.network, Bernoulli(), way.schedule, device)
         data, fresh = rows(looks, way), rows(held, way)
         prior = engine.init(generator(seed, name, "prior"))
 
@@ -115,13 +129,13 @@ def fit(
             return misfit(engine, engine.reached(prior, data, at), fresh, seed)
 
         told = {"seed": seed, "data": fingerprint(data._asdict(), {})}
-        at = last(shown(trained(engine, prior, data, generator(seed, name), kept, told), loss, way.schedule.epochs))
+        at = last(shown(trained(engine, prior, data, generator(seed, name), kept, told), loss, EPOCHS[what]))
         draws = engine.sample(engine.reached(prior, data, at), generator(seed, name, "draws"), SAMPLES).cpu()
     except (ValueError, MemoryError, FloatingPointError) as error:
         raise UserError(str(error)) from error
     share = np.average(looks.label, weights=looks.weight)
     tensors = {**way.beside, "prior": np.log([1.0 - share, share])}
-    tensors |= layers([part.double().numpy() for part in way.network.split(draws)])
+    tensors |= layers([part.double().numpy() for part in engine.network.split(draws)])
     parts = np.array_split(np.arange(len(held.label)), -(-len(held.label) // BATCH))
     evidence = np.concatenate([way.evidence(tensors, held.take(part)) for part in parts])
     return tensors, evidence

@@ -70,14 +70,14 @@ def train(
     UserError
         If the file exists or cannot be made, the numbers are out of range, or the engine is unknown.
     """
-    check(what, encounters, out, seed)
+    engine = engine or ENGINES.get(what, "")
+    check(what, encounters, out, seed, engine, device)
     scenario = scenario or Scenario()
     frames, kept = out.with_suffix(".frames.h5"), out.with_suffix(".part")
     learnt, held = (part.looks for part in simulated(frames, scenario, encounters, seed).split(HELD_OUT, seed))
     if what == "kernel":
         tensors, evidence, by = *fit_kernel(learnt, held, seed), ""
     else:
-        engine = engine or ENGINES[what]
         tensors, evidence = classifier.fit(learnt, held, seed, engine, kept, what, device)
         by = f" --engine {engine}"
         if what == "classifier":
@@ -115,7 +115,7 @@ def simulated(path: Path, scenario: Scenario, encounters: int, seed: int) -> Dat
     return there
 
 
-def check(what: str, encounters: int, out: Path, seed: int) -> None:
+def check(what: str, encounters: int, out: Path, seed: int, engine: str, device: str) -> None:
     """Refuse what could not end well before the minutes are spent."""
     if what not in KINDS:
         raise UserError(f"cannot train {what!r}, expected {', '.join(KINDS)}")
@@ -128,6 +128,8 @@ def check(what: str, encounters: int, out: Path, seed: int) -> None:
             raise UserError(f"{path} exists and is not overwritten; name another file or remove it first")
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise UserError(f"cannot write {out}, expected a name ending in .safetensors in a folder that exists")
+    if what in ENGINES:
+        classifier.engine_of(what, engine, device)
 
 
 def fit_kernel(looks: Looks, held: Looks, seed: int) -> tuple[dict[str, Array], Array]:

@@ -1,6 +1,7 @@
 """A traffic cone ahead in clear air, seen by an HDL-64E's front: a shape that no filter has a class for.
 
-A belief can only be in a bag or in a barrier, and the particle filter's is soon sure of a bag.
+The particle filter is soon sure of a bag. So is the Bayesian network from afar; nearer than some 15 m, where a cone can be
+told from both, its belief goes back to the prior.
 
 fogsim run scenarios/unseen_cone.py
 """

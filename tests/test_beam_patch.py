@@ -188,6 +188,13 @@ def test_an_echo_of_the_known_background_says_that_the_beam_passed(off, expected
     assert not picture["echo"].any()
 
 
+def test_a_range_without_power_is_no_echo():
+    ring, column, wall, _ = middle(empty(), features())
+    scan = with_echo(empty(), ring, column, wall, power=0.0)
+    picture = shown(scan._replace(background=scan.background._replace(range=scan.range[..., 0])), features())
+    assert not any(picture[name].any() for name in ("echo", "depth", "log_power", "background"))
+
+
 def test_of_a_beam_that_was_not_scanned_only_the_height_is_shown():
     scan, values = noisy(1), features()
     ring, column, _ = beams(scan, place_of(values, scan.pose))

@@ -76,6 +76,20 @@ def test_what_cannot_end_well_is_refused_at_once(tmp_path, what, encounters, nam
     assert (tmp_path / "there.safetensors").read_text() == "precious"
 
 
+@pytest.mark.parametrize(
+    ("what", "engine", "device", "message"),
+    [
+        ("classifier", "svm", "auto", "found engine 'svm', expected one of pyro, "),
+        ("patch", "laplace", "auto", "found engine 'laplace', expected one of pyro, "),
+        ("classifier", "ivon", "tpu", "found device 'tpu', expected "),
+    ],
+)
+def test_an_engine_that_cannot_be_is_refused_before_anything_is_simulated(tmp_path, what, engine, device, message):
+    with pytest.raises(UserError, match=message):
+        train(what, 80, tmp_path / "a.safetensors", 0, engine=engine, device=device)
+    assert not list(tmp_path.iterdir())
+
+
 def test_training_encounters_span_weather_and_speed_and_nobody_brakes():
     varied = [dataset.vary(Scenario(), 1, k) for k in range(200)]
     reports = np.array([s.fog.visibility for s in varied])
