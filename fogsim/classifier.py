@@ -185,13 +185,18 @@ def shown(steps: Iterator[Descent], loss: Callable[[Descent], float], epochs: in
     """The epochs, with a bar that tells the loss a frame and that of held-out frames, until Ctrl-C."""
     texts = TextColumn("loss {task.fields[fit]:.4f}, held out {task.fields[held]:.4f}")
     columns = TextColumn("{task.description}"), BarColumn(), texts, TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task("train", total=epochs, fit=float("nan"), held=float("nan"))
-        for at in until_interrupted(steps):
-            bar.update(task, completed=at.epoch, fit=at.loss)
-            if at.epoch % EVERY == 0:
-                bar.update(task, held=loss(at))
-            yield at
+        try:
+            for at in until_interrupted(steps):
+                bar.update(task, completed=at.epoch, fit=at.loss)
+                if at.epoch % EVERY == 0:
+                    bar.update(task, held=loss(at))
+                yield at
+        except KeyboardInterrupt:
+            console.print("fogsim: interrupted: the same command goes on from here", markup=False, soft_wrap=True)
+            raise
 
 
 def last(steps: Iterable[Descent]) -> Descent:

@@ -282,6 +282,8 @@ def test_all_is_finite_of_any_scan(seed, scale, distance, lateral, pose):
         assert picture.shape == (SIZE,)
         assert picture.dtype == np.float32
         assert np.isfinite(picture).all()
+        height = shown(wild, values)["height"]
+        np.testing.assert_array_equal(np.clip(height, -2.0, 3.0), height)
 
 
 # In training

@@ -1,5 +1,7 @@
 """The classifier's training: by every engine, watched, broken off and gone on with."""
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,23 @@ def test_broken_off_it_goes_on_to_the_same_end(tmp_path, monkeypatch, what, name
     assert epochs == [*range(5), *range(4, 7)]
     for key, values in whole.items():
         np.testing.assert_array_equal(again[key], values)
+
+
+def test_ctrl_c_ends_it_after_an_epoch_and_says_how_to_go_on(tmp_path, monkeypatch, capfd):
+    told = []
+
+    def misfit(*_):
+        told.append(0.5)
+        if len(told) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return told[-1]
+
+    monkeypatch.setattr(classifier, "misfit", misfit)
+    monkeypatch.setitem(classifier.EPOCHS, "classifier", 12)
+    with pytest.raises(KeyboardInterrupt):
+        classifier.fit(LEARNT, HELD, 3, "reparameterised", tmp_path / "a.part")
+    assert "the same command goes on from here" in capfd.readouterr().err
+    assert (tmp_path / "a.part").exists()
 
 
 def test_the_bar_tells_both_losses(tmp_path, monkeypatch, capfd):
