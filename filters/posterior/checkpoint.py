@@ -32,6 +32,7 @@ KINDS = {
     "KalmanNetwork": "kalman_network",
     "KnownNoise": "kalman_network",
     "Mlp": "mlp",
+    "ConvNet": "convnet",
     "Schedule": "descent",
     "Bernoulli": "likelihoods",
     "Categorical": "likelihoods",

@@ -80,6 +80,8 @@ def of_posterior(path: str | os.PathLike[str], draws: int) -> Served:
     engine, state, header = checkpoint.load(path)
     if isinstance(engine, Laplace):
         raise ValueError(f"{path}: is of Laplace, who predicts by a linear model: draws of it are not served")
+    if not isinstance(engine.network, Mlp):
+        raise ValueError(f"{path}: is of a {type(engine.network).__name__}; served are multilayer perceptrons")
     with torch.no_grad():
         drawn = engine.sample(state, torch.Generator().manual_seed(SEED), draws)
     ensemble, width = Ensemble.of(engine.network, engine.likelihood, drawn.cpu()), engine.network.sizes[0]
