@@ -3,8 +3,10 @@
 What is like neither class moves no belief far: a third hypothesis, "none of these", of prior share ε, says nothing of
 the class. Of its odds o, with p_t(c) the belief if it is one of these,
 
-    ln o_t = ln o_t-1 + tau[1] ln e(y)  in frames in which it was seen (`filters.novelty`),    u = o / (1 + o)
+    ln o_t = ln o_t-1 + tau[1] m ln e(y)   in frames in which it was seen (`filters.novelty`),    u = o / (1 + o)
     belief = (1 - u) p_t + u p_0        epistemic: what is learnt of the class by knowing w, and whether it is known
+
+m is the way driven since the last frame, in `PACE`: a car that stands sees the same odd view again and again.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from filters.gaussian import update_position
 from filters.models.model import Model
 from filters.network_filter import NetworkFilter, evidence_of, fused, information, seen
 from filters.novelty import Known
-from filters.spec import FEATURES, Array, Belief, Features, Gaussian, Info, Measurement, Prior
+from filters.spec import FEATURES, Array, Belief, EgoMotion, Features, Gaussian, Info, Measurement, Prior
 from filters.trained import load, shipped
 
 HIDDEN = 24
@@ -40,6 +42,7 @@ SHAPES = {
     "tau": (2,),
 }
 NONE_OF_THESE = 0.01  # ε
+PACE = 0.6  # m a frame, of the encounters that tau is fitted on
 SUREST = 10.0  # nats of its odds: what turns out to be another thing in the end must not take for ever
 
 
@@ -59,12 +62,13 @@ class Network(NamedTuple):
 
 
 class FeaturesState(NamedTuple):
-    """`filters.network_filter.NetworkState`, the prior (K,), and ln of the odds of "none of these"."""
+    """`filters.network_filter.NetworkState`, the prior (K,), ln of the odds of "none of these", and m driven."""
 
     log_probs: Array
     position: Gaussian
     prior: Array
     unknown: float
+    driven: float
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,12 @@ class BayesianNetwork(NetworkFilter):
 
     def init(self, prior: Prior, rng: np.random.Generator) -> FeaturesState:
         log_probs, position = super().init(prior, rng)
-        return FeaturesState(log_probs, position, normalise(prior.log_probs), float(logit(NONE_OF_THESE)))
+        return FeaturesState(log_probs, position, normalise(prior.log_probs), float(logit(NONE_OF_THESE)), 0.0)
+
+    def predict(self, state: FeaturesState, motion: EgoMotion, dt: float, rng: np.random.Generator) -> FeaturesState:
+        """Add the way."""
+        moved: FeaturesState = super().predict(state, motion, dt, rng)
+        return moved._replace(driven=state.driven + float(np.hypot(motion.delta[0], motion.delta[1])))
 
     def update(
         self, state: FeaturesState, measurement: Measurement, rng: np.random.Generator
@@ -90,10 +99,10 @@ class BayesianNetwork(NetworkFilter):
         assert isinstance(features, Features), f"found {measurement.sensor}, expected features"
         net, known = network(self.checkpoint)
         found = evidence(net, features.values[None])
-        unknown = state.unknown + net.tau[1] * oddness(net, known, features.values, found)
+        unknown = state.unknown + net.tau[1] * state.driven / PACE * oddness(net, known, features.values, found)
         log_probs = fused(state.log_probs, net.tau[seen(features.values)] * found[0])
         position, nis, status = update_position(state.position, features.position, features.covariance)
-        after = FeaturesState(log_probs, position, state.prior, float(np.clip(unknown, -SUREST, SUREST)))
+        after = FeaturesState(log_probs, position, state.prior, float(np.clip(unknown, -SUREST, SUREST)), 0.0)
         return self.moved(state, after, nis, status)
 
     def belief(self, state: FeaturesState) -> Belief:

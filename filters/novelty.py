@@ -6,8 +6,9 @@ Two signs, each as a share of known objects that show more of it:
     min_c (φ - m_c(d))' P_c (φ - m_c(d))    Mahalanobis' distance from the nearest class (Lee et al. 2018,
                                         arXiv 1807.03888), its mean by regression on distance and fog
 
-Their tails are added as Fisher does, and the sum's own tail is p: of known objects a share α of frames has p <= α. It
-becomes odds against "none of these" by the calibrator of Sellke, Bayarri & Berger (2001, Am. Stat. 55:62),
+Their tails are added as Fisher does, and the sum's own tail is p: of known objects p <= α on a share α of the metres
+driven, at any of the distances `EDGES` part. It becomes odds against "none of these" by the calibrator of Sellke,
+Bayarri & Berger (2001, Am. Stat. 55:62),
 
     e(p) = κ p^(κ - 1)                  whose mean is 1 where p is uniform
 """
@@ -25,19 +26,21 @@ SHAPE = [i for i, name in enumerate(FEATURES) if name not in AWAY]
 DISTANCE, LOG_VISIBILITY = FEATURES.index("distance"), FEATURES.index("log_visibility")
 TERMS = 5  # of the regression
 TAILS = np.logspace(0.0, -3.0, 61)  # shares of known objects at which a sign's value is kept
+EDGES = (3.0, 6.0, 10.0, 15.0, 25.0)  # m, between which tails have a table each: near, all objects look odd
+FEWEST = 200  # frames that make a table; with fewer it is that of all distances
 KAPPA = 0.5
 RIDGE = 1e-3  # of the variances: features that are all but functions of others
 SHAPES = {
     "regression": (2, TERMS, len(SHAPE)),
     "precision": (2, len(SHAPE), len(SHAPE)),
-    "tails": (3, len(TAILS)),
+    "tails": (len(EDGES) + 1, 3, len(TAILS)),
 }
 
 
 class Known(NamedTuple):
-    """Per class regression (K, TERMS, F) and precision (K, F, F), and what a share of `TAILS` exceeds (3, T).
+    """Per class regression (K, TERMS, F) and precision (K, F, F), and what a share of `TAILS` exceeds (bands, 3, T).
 
-    The rows of `tails` are of information, Mahalanobis' distance and their sum.
+    The rows of a band's tails are of information, Mahalanobis' distance and their sum.
     """
 
     regression: Array
@@ -45,24 +48,42 @@ class Known(NamedTuple):
     tails: Array
 
 
-def learn(features: Array, label: Array) -> tuple[Array, Array]:
-    """Regression and precision of each class, of the frames (n, F) in which it was seen."""
-    fits = [_class(terms(part), part[:, SHAPE]) for part in (features[label == k] for k in (0, 1))]
+def learn(features: Array, label: Array, weight: Array) -> tuple[Array, Array]:
+    """Regression and precision of each class, of the frames (n, F) in which it was seen, weighted (n,)."""
+    parts = [label == k for k in (0, 1)]
+    fits = [_class(terms(features[part]), features[part][:, SHAPE], weight[part]) for part in parts]
     return np.array([B for B, _ in fits]), np.array([P for _, P in fits])
 
 
-def _class(X: Array, y: Array) -> tuple[Array, Array]:
-    B = np.asarray(np.linalg.lstsq(X, y, rcond=None)[0], float)
-    variance = np.cov((y - X @ B).T)
+def _class(X: Array, y: Array, weight: Array) -> tuple[Array, Array]:
+    root = np.sqrt(weight)[:, None]
+    B = np.asarray(np.linalg.lstsq(root * X, root * y, rcond=None)[0], float)
+    variance = np.cov((y - X @ B).T, aweights=weight)
     return B, np.asarray(np.linalg.inv(variance + RIDGE * np.diag(np.diag(variance) + 1e-6)), float)
 
 
 def calibrate(regression: Array, precision: Array, features: Array, information: Array, weight: Array) -> Known:
     """With the tails of known objects' frames (n, F) that were not learnt from, weighted (n,)."""
-    signs = [information, distances(regression, precision, features)]
+    signs, at = np.array([information, distances(regression, precision, features)]), band(features)
+    parts = [at == k for k in range(len(EDGES) + 1)]
+    parts = [part if part.sum() >= FEWEST else np.ones_like(part) for part in parts]
+    return Known(regression, precision, np.array([_tails(signs[:, part], weight[part]) for part in parts]))
+
+
+def _tails(signs: Array, weight: Array) -> Array:
+    """Of one band's frames, of both signs (2, n)."""
     first = np.array([tail_values(sign, weight) for sign in signs])
-    added = log_tail(signs[0], first[0]) + log_tail(signs[1], first[1])
-    return Known(regression, precision, np.vstack([first, tail_values(-added, weight)]))
+    return np.vstack([first, tail_values(-added(signs, first), weight)])
+
+
+def added(signs: Array, tails: Array) -> Array:
+    """The log tails of both signs (2, n), together."""
+    return log_tail(signs[0], tails[0]) + log_tail(signs[1], tails[1])
+
+
+def band(features: Array) -> np.ndarray:
+    """Which of the distances parted by `EDGES` (n,)."""
+    return np.searchsorted(EDGES, features[:, DISTANCE])
 
 
 def tail_values(sign: Array, weight: Array) -> Array:
@@ -80,9 +101,12 @@ def log_tail(sign: Array, values: Array) -> Array:
 
 def log_p(known: Known, features: Array, information: Array) -> Array:
     """ln p (n,) of frames (n, F) with their information (n,)."""
-    far = distances(known.regression, known.precision, features)
-    added = log_tail(information, known.tails[0]) + log_tail(far, known.tails[1])
-    return log_tail(-added, known.tails[2])
+    signs, at = np.array([information, distances(known.regression, known.precision, features)]), band(features)
+    result = np.empty(len(at))
+    for k in np.unique(at):
+        part, tails = at == k, known.tails[k]
+        result[part] = log_tail(-added(signs[:, part], tails), tails[2])
+    return result
 
 
 def log_odds(log_p: Array) -> Array:

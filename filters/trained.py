@@ -50,7 +50,7 @@ def load(path: str | os.PathLike[str], kind: str, shapes: Mapping[str, tuple[int
         if found[key] != expected:
             raise ValueError(f"{path}: found {key} {found[key]}, expected {expected}; train one with `fogsim train`")
     if tensors.keys() != shapes.keys():
-        raise ValueError(f"{path}: found tensors {sorted(tensors)}, expected {sorted(shapes)}")
+        raise ValueError(f"{path}: found tensors {sorted(tensors)}, expected {sorted(shapes)}; train it again")
     for name, shape in shapes.items():
         _check(path, name, tensors[name], shape)
     return {name: tensor.astype(np.float64) for name, tensor in tensors.items()}, header

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from filters import beam_patch, bnn, novelty, patch
 from filters.network_filter import fused, information
 from filters.spec import FEATURES, Array
+from fogsim.campaigns import environment
 from fogsim.dataset import Looks
 from fogsim.errors import UserError
 from fogsim.interrupt import until_interrupted
@@ -128,7 +129,7 @@ def fit(
         def loss(at: Descent) -> float:
             return misfit(engine, engine.reached(prior, data, at), fresh, seed)
 
-        told = {"seed": seed, "data": fingerprint(data._asdict(), {})}
+        told = {"seed": seed, "data": fingerprint(data._asdict(), {}), "code": environment(())["code"]}
         at = last(shown(trained(engine, prior, data, generator(seed, name), kept, told), loss, EPOCHS[what]))
         draws = engine.sample(engine.reached(prior, data, at), generator(seed, name, "draws"), SAMPLES).cpu()
     except (ValueError, MemoryError, FloatingPointError) as error:
@@ -142,15 +143,24 @@ def fit(
 
 
 def known(looks: Looks, held: Looks, evidence: Array, prior: Array) -> dict[str, Array]:
-    """What `filters.novelty` must know of the frames learnt, and of those held out with their evidence (n, S, K)."""
-    seen, fresh = looks.take(looks.detected == 1), held.detected == 1
+    """What `filters.novelty` must know of the frames learnt, and of those held out with their evidence (n, S, K).
+
+    Raises
+    ------
+    UserError
+        If too few of them show a class.
+    """
+    learnt, fresh = looks.take(looks.detected == 1), held.detected == 1
+    least = min(int(fresh.sum()), *(int((learnt.label == k).sum()) for k in (0, 1)))
+    if least < novelty.FEWEST:
+        raise UserError(f"found {least} frames that show a class, expected {novelty.FEWEST}: simulate more encounters")
+    regression, precision = novelty.learn(learnt.features, learnt.label, learnt.weight)
     found = information(fused(evidence[fresh], prior))
-    regression, precision = novelty.learn(seen.features, seen.label)
     return novelty.calibrate(regression, precision, held.features[fresh], found, held.weight[fresh])._asdict()
 
 
 def both_ways(looks: Looks) -> Looks:
-    """Each frame and its mirror image, for half a frame each: what is learnt of the one holds of the other."""
+    """Each frame and its mirror image, for half a frame each: a kerb on the other side changes little."""
     looks = looks._replace(weight=0.5 * looks.weight)
     mirror = looks._replace(patch=beam_patch.mirrored(looks.patch))
     return Looks(*(np.concatenate(pair) for pair in zip(looks, mirror, strict=True)))

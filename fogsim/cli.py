@@ -26,6 +26,8 @@ Settings = Annotated[
 Level = Annotated[str, typer.Option("--log", metavar="scans|beliefs", help="beliefs leaves the scans out.")]
 OneLog = Annotated[Path, typer.Argument(metavar="LOG.h5", show_default=False)]
 
+ENGINE = "Of a network: pyro, low_rank, ivon or anchored, of the classifier also reparameterised or dropout."
+
 
 @app.callback()
 def fogsim(
@@ -163,7 +165,7 @@ def train(
     out: Annotated[Path, typer.Option(metavar="FILE.safetensors", help="The checkpoint.", show_default=False)],
     encounters: Annotated[int, typer.Option(help="To simulate.")] = 600,
     seed: Seed = 0,
-    engine: Annotated[str, typer.Option(help="Of a network's posterior.", show_default="of the shipped one")] = "",
+    engine: Annotated[str, typer.Option(metavar="NAME", help=ENGINE, show_default="of the shipped one")] = "",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where a network is trained.")] = "auto",
 ) -> None:
     """Train what a filter learns from the simulator, and its tempering; broken off, the same command goes on."""
@@ -177,7 +179,7 @@ def serve(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT.safetensors", show_default=False)],
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     host: Annotated[str, typer.Option(help="0.0.0.0: other machines too, whoever they are.")] = "127.0.0.1",
-    draws: Annotated[int, typer.Option(min=1, max=10000, help="Of the weights, by which is predicted.")] = 100,
+    draws: Annotated[int, typer.Option(min=1, max=10000, help="Of the weights; a classifier has 32.")] = 100,
     compact: Annotated[bool, typer.Option("--compact", help="Weights in 8 bits, 3.5 times smaller.")] = False,
 ) -> None:
     """Answer over HTTP by a Bayesian network, as Triton would: the Open Inference Protocol."""

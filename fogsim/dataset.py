@@ -29,6 +29,7 @@ from filters.beam_patch import SIZE, patch
 from filters.spec import CLASSES, FEATURES, Array, Pose
 from filters.streams import stream
 from fogsim.background import Background, background_of
+from fogsim.campaigns import environment
 from fogsim.engines import local
 from fogsim.errors import UserError, one_line
 from fogsim.frame import POWER_UNIT, RANGE_UNIT, Frame
@@ -168,8 +169,8 @@ def write(path: Path, scenario: Scenario, encounters: int, seed: int, scans: boo
     )
     try:
         with h5py.File(part, "w") as file:
-            header = {"schema": SCHEMA, "seed": seed, "encounters": encounters, "scenario": scenario.json}
-            file.attrs.update(header | {"features": json.dumps(FEATURES), "classes": json.dumps(CLASSES)})
+            file.attrs.update(header_of(scenario, encounters, seed))
+            file.attrs.update({"schema": SCHEMA, "features": json.dumps(FEATURES), "classes": json.dumps(CLASSES)})
             for fields in parts:
                 append(file, fields)
         os.link(part, path)  # which never overwrites
@@ -177,6 +178,11 @@ def write(path: Path, scenario: Scenario, encounters: int, seed: int, scans: boo
         raise UserError(f"cannot write {path} ({one_line(error)}): choose another place") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def header_of(scenario: Scenario, encounters: int, seed: int) -> dict[str, Any]:
+    """What frames are drawn from, the code included."""
+    return {"scenario": scenario.json, "encounters": encounters, "seed": seed, "code": environment(())["code"]}
 
 
 def append(file: h5py.File, fields: dict[str, np.ndarray]) -> None:
@@ -245,7 +251,7 @@ class Dataset:
     @property
     def header(self) -> dict[str, Any]:
         """What it was drawn from."""
-        return {name: self.file.attrs[name] for name in ("scenario", "encounters", "seed")}
+        return {name: self.file.attrs.get(name) for name in ("scenario", "encounters", "seed", "code")}
 
     @property
     def looks(self) -> Looks:
@@ -256,7 +262,7 @@ class Dataset:
 
     def split(self, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
         """So large a share of the encounters held out: the other frames, and theirs."""
-        encounter = self.looks.encounter
+        encounter = self.file["encounter"][:][self.which]
         names = np.unique(encounter)
         held = np.isin(encounter, stream(seed, "held out").permutation(names)[: round(share * len(names))])
         return Dataset(self.path, self.which[~held]), Dataset(self.path, self.which[held])

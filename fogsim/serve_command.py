@@ -24,11 +24,11 @@ def serve(path: Path, host: str, port: int, draws: int, compact: bool) -> None:
     Parameters
     ----------
     path : Path
-        Checkpoint of `filters.posterior`; its stem is the model's name.
+        Checkpoint of `filters.posterior`, or of `fogsim train classifier`; its stem is the model's name.
     host, port : str, int
         Where to listen; any free port if 0.
     draws : int
-        Of the weights, by which is predicted.
+        Of the weights, by which is predicted; no more than come with the checkpoint of a classifier.
     compact : bool
         Whether these are kept in eight bits.
 

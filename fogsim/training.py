@@ -40,8 +40,8 @@ def train(
 ) -> dict[str, float]:
     """Train the network or draw the kernel's pairs, fit the tempering on held-out encounters, save both.
 
-    What was simulated and where the training stands are kept beside the checkpoint until it is there: broken off, the
-    same call goes on, and ends as if it had not been.
+    What was simulated, once it is all, and where the training stands are kept beside the checkpoint until it is there:
+    broken off, the same call goes on, and ends as if it had not been.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def train(
     Returns
     -------
     dict
-        Held-out log loss of the fused belief in nats, by distance.
+        Held-out log loss of the fused belief in nats, by distance; of the network's without "none of these".
 
     Raises
     ------
@@ -74,7 +74,7 @@ def train(
     engine = engine or ENGINES.get(what, "")
     check(what, encounters, out, seed, engine, device)
     scenario = scenario or Scenario()
-    frames, kept = out.with_suffix(".frames.h5"), out.with_suffix(".part")
+    frames, kept = (out.with_name(f".{out.name}.{part}") for part in ("frames", "training"))
     learnt, held = (part.looks for part in simulated(frames, scenario, encounters, seed).split(HELD_OUT, seed))
     if what == "kernel":  # its few pairs cannot cover clear air too
         learnt, held = (part.take(part.visibility < dataset.FOGGY[1]) for part in (learnt, held))
@@ -95,8 +95,9 @@ def train(
         "scenario": scenario.hash,
     }
     save(out, tensors, header | {"held_out_log_loss": scores, "shapes": {k: list(v.shape) for k, v in tensors.items()}})
-    for path in (frames, kept):
-        path.unlink(missing_ok=True)
+    frames.unlink()
+    if what in ENGINES:
+        kept.unlink()
     show(what, scores, tensors["tau"])
     return scores
 
@@ -110,10 +111,15 @@ def simulated(path: Path, scenario: Scenario, encounters: int, seed: int) -> Dat
         If it is there, and of something else.
     """
     if not path.exists():
-        dataset.write(path, scenario, encounters, seed, processes=WORKERS)
+        try:
+            dataset.write(path, scenario, encounters, seed, processes=WORKERS)
+        except KeyboardInterrupt:
+            console = Console(stderr=True)
+            console.print("fogsim: interrupted: the same command simulates anew", markup=False, soft_wrap=True)
+            raise
     there = Dataset(path)
-    if there.header != {"scenario": scenario.json, "encounters": encounters, "seed": seed}:
-        raise UserError(f"{path} is of another scenario, seed or number of encounters: remove it, or change --out")
+    if there.header != dataset.header_of(scenario, encounters, seed):
+        raise UserError(f"{path} is of another scenario, seed, number of encounters or fogsim: remove it")
     return there
 
 
@@ -125,13 +131,14 @@ def check(what: str, encounters: int, out: Path, seed: int, engine: str, device:
         raise UserError(f"found {encounters} encounters, expected at least {FEWEST}; 600 make a good checkpoint")
     if seed < 0:
         raise UserError(f"seed is {seed}, expected 0 or more")
-    for path in (out, out.with_suffix(".json")):
-        if path.exists():
-            raise UserError(f"{path} exists and is not overwritten; name another file or remove it first")
+    if out.exists() or (out.name and out.with_suffix(".json").exists()):
+        raise UserError(f"{out} or its .json exists and is not overwritten; name another file or remove it first")
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise UserError(f"cannot write {out}, expected a name ending in .safetensors in a folder that exists")
     if what in ENGINES:
         classifier.engine_of(what, engine, device)
+    elif engine:
+        raise UserError(f"found engine {engine!r} for the {what}, expected none: it has no posterior to infer")
 
 
 def fit_kernel(looks: Looks, held: Looks, seed: int) -> tuple[dict[str, Array], Array]:
@@ -174,7 +181,8 @@ def temper(evidence: Array, held: Looks) -> tuple[Array, dict[str, float]]:
     scores = {"all": float(np.average(loss, weights=held.weight))}
     for at in RANGES:
         near = np.abs(held.distance - at) < 1.0
-        scores[f"{at:g} m"] = float(np.average(loss[near], weights=held.weight[near]))
+        if near.any():
+            scores[f"{at:g} m"] = float(np.average(loss[near], weights=held.weight[near]))
     return fit_tempering(sums, held.label, held.weight, EVEN), scores
 
 

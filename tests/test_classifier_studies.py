@@ -107,16 +107,16 @@ def test_answers_are_learnt_once(classifier, tmp_path):
 
 
 def test_trees_are_tuned_on_other_encounters_than_they_grew_from(classifier, monkeypatch):
-    """Of noise there is nothing to learn, though an encounter's frames give its label away: more trees only lose."""
+    """An encounter's frames are all alike here, so that trees that had met them would know the label of noise."""
     pytest.importorskip("sklearn", reason="scikit-learn, of the extra `peers`, is not installed")
-    monkeypatch.setattr(classifier, "MOST", 30)
-    encounter = np.repeat(np.arange(60), 12)
-    label, features = (np.arange(60) % 2)[encounter], RNG.normal(size=(60, len(FEATURES)))[encounter]
-    loss = classifier.held_out_loss(looks_of(encounter, features, label), (15, 0.3, 1.0))
-    assert loss.shape == (30,)
-    assert loss[-1] > loss[0] > 0.68
+    monkeypatch.setattr(classifier, "MOST", 100)
+    encounter = np.repeat(np.arange(100), 12)
+    label, features = (np.arange(100) % 2)[encounter], RNG.normal(size=(100, len(FEATURES)))[encounter]
+    loss = classifier.held_out_loss(looks_of(encounter, features, label), (15, 1.0))
+    assert loss.shape == (100,)
+    assert loss[-1] > 0.6
     features[:, 3] = label
-    assert classifier.held_out_loss(looks_of(encounter, features, label), (15, 0.3, 1.0))[-1] < 0.01
+    assert classifier.held_out_loss(looks_of(encounter, features, label), (15, 1.0))[-1] < 0.1
 
 
 # unseen_objects.py

@@ -16,7 +16,6 @@ from filters.posterior.convnet import ConvNet
 from filters.posterior.descent import Descent, Schedule
 from filters.posterior.dropout import Dropout
 from filters.posterior.ivon import Ivon
-from filters.posterior.laplace import Laplace
 from filters.posterior.likelihoods import Likelihood
 from filters.posterior.mlp import Mlp
 from filters.posterior.pyro_svi import PyroSvi
@@ -26,7 +25,7 @@ from filters.posterior.spec import Data
 Told = dict[str, Any]  # as JSON has it
 RANK = 8
 ANY = ("pyro", "low_rank", "ivon", "anchored")  # that ask no more of a network than its outputs
-NAMES = (*ANY, "reparameterised", "laplace", "dropout")
+NAMES = (*ANY, "reparameterised", "dropout")  # Laplace is not one: its predictions are not those of draws
 
 
 def engine_of(name: str, network: Mlp | ConvNet, likelihood: Likelihood, schedule: Schedule, device: str) -> Any:
@@ -49,7 +48,6 @@ def engine_of(name: str, network: Mlp | ConvNet, likelihood: Likelihood, schedul
         "ivon": Ivon,
         "anchored": Anchored,
         "reparameterised": Reparameterised,
-        "laplace": Laplace,
         "dropout": Dropout,
     }
     return kinds[name](network, likelihood, **settings)

@@ -61,7 +61,10 @@ def load(path: str | os.PathLike[str], draws: int, compact: bool = False) -> Ser
     ValueError
         In one line, if the checkpoint cannot be used.
     """
-    made = (of_filter if kind_of(path) == "bnn" else of_posterior)(path, draws)
+    kind = kind_of(path)
+    if kind not in ("", "bnn"):
+        raise ValueError(f"{path}: is of the filter {kind}; of what `fogsim train` writes the classifier is served")
+    made = (of_filter if kind else of_posterior)(path, draws)
     return replace(made, ensemble=made.ensemble.compact()) if compact else made
 
 
