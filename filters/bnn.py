@@ -28,6 +28,7 @@ from filters.spec import FEATURES, Array, Belief, EgoMotion, Features, Gaussian,
 from filters.trained import load, shipped
 
 HIDDEN = 24
+CLEAREST = np.log(2000.0)  # ln m: clearer air than in training looks no different, but not to a network
 FEATURE_LIMIT = 5.0  # standard deviations: beyond the training data a ReLU network only grows surer
 SHAPES = {
     "mean": (len(FEATURES),),
@@ -97,10 +98,10 @@ class BayesianNetwork(NetworkFilter):
         """Fuse one frame."""
         features = measurement.data
         assert isinstance(features, Features), f"found {measurement.sensor}, expected features"
-        net, known = network(self.checkpoint)
-        found = evidence(net, features.values[None])
-        unknown = state.unknown + net.tau[1] * state.driven / PACE * oddness(net, known, features.values, found)
-        log_probs = fused(state.log_probs, net.tau[seen(features.values)] * found[0])
+        (net, known), values = network(self.checkpoint), in_clear(features.values)
+        found = evidence(net, values[None])
+        unknown = state.unknown + net.tau[1] * state.driven / PACE * oddness(net, known, values, found)
+        log_probs = fused(state.log_probs, net.tau[seen(values)] * found[0])
         position, nis, status = update_position(state.position, features.position, features.covariance)
         after = FeaturesState(log_probs, position, state.prior, float(np.clip(unknown, -SUREST, SUREST)), 0.0)
         return self.moved(state, after, nis, status)
@@ -125,6 +126,13 @@ def network(path: str) -> tuple[Network, Known]:
     tensors, _ = load(path, "bnn", SHAPES | novelty.SHAPES)
     known = {name: tensors.pop(name) for name in novelty.SHAPES}
     return Network(**tensors), Known(**known)
+
+
+def in_clear(values: Array) -> Array:
+    """Features (F,) with a visibility of `CLEAREST` at most."""
+    kept = values.copy()
+    kept[novelty.LOG_VISIBILITY] = min(kept[novelty.LOG_VISIBILITY], CLEAREST)
+    return kept
 
 
 def normalised(features: Array, mean: Array, deviation: Array) -> Array:

@@ -131,8 +131,9 @@ def check(what: str, encounters: int, out: Path, seed: int, engine: str, device:
         raise UserError(f"found {encounters} encounters, expected at least {FEWEST}; 600 make a good checkpoint")
     if seed < 0:
         raise UserError(f"seed is {seed}, expected 0 or more")
-    if out.exists() or (out.name and out.with_suffix(".json").exists()):
-        raise UserError(f"{out} or its .json exists and is not overwritten; name another file or remove it first")
+    for path in (out, out.with_suffix(".json") if out.name else out):
+        if path.exists():
+            raise UserError(f"{path} exists and is not overwritten; name another file or remove it first")
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise UserError(f"cannot write {out}, expected a name ending in .safetensors in a folder that exists")
     if what in ENGINES:

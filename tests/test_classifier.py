@@ -4,10 +4,12 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 
-from filters import beam_patch, bnn
-from filters.network_filter import average
+from filters import beam_patch, bnn, novelty
+from filters.network_filter import average, fused, information
 from filters.posterior.engines import NAMES
+from filters.posterior.spec import generator
 from filters.spec import BARRIER, FEATURES
 from fogsim import classifier
 from fogsim.dataset import Looks
@@ -115,3 +117,55 @@ def test_what_cannot_be_trained_is_refused_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="not a checkpoint"):
         classifier.fit(LEARNT, HELD, 3, "reparameterised", kept)
     assert kept.read_bytes() == there[:-9]
+
+
+def test_what_is_known_is_of_the_learnt_and_its_tails_of_the_held_out():
+    """Held-out frames are three times as spread as those learnt: of them a share α has p <= α, all learnt are usual."""
+    rng, i = np.random.default_rng(0), FEATURES.index("detected")
+    learnt, held = looks_of(4000, 2), looks_of(4000, 3)
+    held.features[:, novelty.SHAPE] *= 3.0
+    for looks in (learnt, held):
+        looks.features[:, i] = rng.random(4000) < 0.8
+    evidence = bnn.evidence_of(rng.normal(size=(4000, 5)), np.log([0.5, 0.5]))
+    known = novelty.Known(**classifier.known(learnt, held, evidence, np.log([0.5, 0.5])))
+    seen = learnt.detected == 1
+    fit = novelty.learn(learnt.features[seen], learnt.label[seen], learnt.weight[seen])
+    np.testing.assert_array_equal(known.regression, fit[0])
+    np.testing.assert_array_equal(known.precision, fit[1])
+    told = information(fused(evidence, np.log([0.5, 0.5])))
+    parts = [looks.detected == 1 for looks in (held, learnt)]
+    log_p = [novelty.log_p(known, k.features[s], told[s]) for k, s in zip((held, learnt), parts, strict=True)]
+    assert np.mean(log_p[0] < np.log(0.1)) == pytest.approx(0.1, abs=0.03)
+    assert np.mean(log_p[1] < np.log(0.1)) < 0.03
+
+
+def test_too_few_frames_that_show_a_class_are_refused():
+    few = looks_of(40, 2)
+    few.features[:, FEATURES.index("detected")] = 1.0
+    with pytest.raises(UserError, match="expected 200: simulate more encounters"):
+        classifier.known(few, few, np.zeros((40, 5, 2)), np.log([0.5, 0.5]))
+
+
+def test_both_ways_is_each_frame_and_its_mirror_image_at_half_its_weight():
+    looks = HELD._replace(patch=np.random.default_rng(0).normal(size=HELD.patch.shape))
+    both = classifier.both_ways(looks)
+    n = len(looks.label)
+    np.testing.assert_array_equal(both.label, np.tile(looks.label, 2))
+    np.testing.assert_array_equal(both.patch[:n], looks.patch)
+    np.testing.assert_array_equal(both.patch[n:], beam_patch.mirrored(looks.patch))
+    assert (both.patch[n:] != looks.patch).any()
+    np.testing.assert_allclose(both.weight, 0.5)
+
+
+def test_the_loss_that_is_told_is_of_the_mean_over_draws(tmp_path):
+    """A slow twin, of as many frames as are asked in several parts, and of different weights."""
+    fresh = looks_of(2 * classifier.BATCH + 7, 4)
+    fresh = fresh._replace(weight=np.random.default_rng(0).uniform(0.2, 2.0, len(fresh.label)))
+    way, engine = classifier.by_features(LEARNT), classifier.engine_of("classifier", "reparameterised", "cpu")
+    state = engine.update(engine.init(generator(0, "a")), classifier.rows(LEARNT, way), generator(0, "b"))
+    found = classifier.misfit(engine, state, classifier.rows(fresh, way), 3)
+    draws, x = engine.sample(state, generator(1, "draws"), 500), torch.tensor(way.inputs(fresh), dtype=torch.float32)
+    p = torch.sigmoid(engine.network.forward(draws, x))[..., 0].mean(0).numpy()
+    slow = np.average(-np.log(np.where(fresh.label == 1, p, 1.0 - p)), weights=fresh.weight)
+    assert found == pytest.approx(slow, abs=0.02)
+    assert found < 0.6

@@ -108,7 +108,6 @@ def test_answers_are_learnt_once(classifier, tmp_path):
 
 def test_trees_are_tuned_on_other_encounters_than_they_grew_from(classifier, monkeypatch):
     """An encounter's frames are all alike here, so that trees that had met them would know the label of noise."""
-    pytest.importorskip("sklearn", reason="scikit-learn, of the extra `peers`, is not installed")
     monkeypatch.setattr(classifier, "MOST", 100)
     encounter = np.repeat(np.arange(100), 12)
     label, features = (np.arange(100) % 2)[encounter], RNG.normal(size=(100, len(FEATURES)))[encounter]

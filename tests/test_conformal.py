@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mapie.risk_control import methods
 from scipy.special import betainc, betaln, comb
 
 from filters.conformal import exceedance, mean_threshold, misses_interval, pac_threshold

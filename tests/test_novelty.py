@@ -13,11 +13,12 @@ from filters.bnn import NONE_OF_THESE, SUREST, BayesianNetwork
 from filters.models.model import Model
 from filters.network_filter import average
 from filters.novelty import DISTANCE, KAPPA, LOG_VISIBILITY, SHAPE, TAILS, TERMS
-from filters.spec import FEATURES, Features, Gaussian, Measurement, Pose, Prior
+from filters.spec import FEATURES, EgoMotion, Features, Gaussian, Measurement, Pose, Prior
 from filters.trained import save
 
 DRAWS, COUNT, FLOOR = 16, 20_000, np.log(TAILS[-1])
 DETECTED = FEATURES.index("detected")
+AT_12_M = 3  # its band
 POSE = Pose(0.0, 0.0, 0.9, 0.0)
 PRIOR = Prior(np.log([0.4, 0.6]), Gaussian(np.array([15.0, 0.0]), np.eye(2)), 25.0, 0.3)
 RNG = np.random.default_rng(0)
@@ -30,14 +31,14 @@ def slow_terms(values):
     return [1.0, d, np.log(d), d * d, log_visibility]
 
 
-def known_frames(count, seed):
+def known_frames(count, seed, near=None):
     """Features (n, F) and labels of objects of two classes, whose shape is normal about a mean by distance and fog."""
     rng = np.random.default_rng(seed)
     label = rng.integers(2, size=count)
     features = np.zeros((count, len(FEATURES)))
     features[:, DETECTED] = 1.0
     features[:, FEATURES.index("lateral")] = rng.normal(size=count)
-    features[:, DISTANCE] = rng.uniform(4.0, 30.0, count)
+    features[:, DISTANCE] = rng.uniform(4.0, 30.0, count) if near is None else rng.uniform(0.5, near, count)
     features[:, LOG_VISIBILITY] = np.log(rng.uniform(15.0, 90.0, count))
     means = np.einsum("nt,ntf->nf", [slow_terms(values) for values in features], MEANS[label])
     features[:, SHAPE] = means + np.einsum("nf,nfg->ng", rng.normal(size=(count, len(SHAPE))), MIXING[label])
@@ -83,7 +84,7 @@ def net():
 @pytest.fixture(scope="module")
 def known(net):
     """Of some frames, and calibrated by others."""
-    learnt, fresh = novelty.learn(*known_frames(COUNT, 1)), known_frames(COUNT, 2)[0]
+    learnt, fresh = novelty.learn(*known_frames(COUNT, 1), np.ones(COUNT)), known_frames(COUNT, 2)[0]
     return novelty.calibrate(*learnt, fresh, slow_information(net, fresh), np.ones(COUNT))
 
 
@@ -99,15 +100,16 @@ def wary(known, tmp_path_factory):
 def credulous(known, tmp_path_factory):
     """The same network, to which nothing is odd."""
     path = tmp_path_factory.mktemp("trained") / "net.safetensors"
-    save(path, random_tensors() | known._asdict() | {"tails": np.full((3, len(TAILS)), 1e30)}, {"kind": "bnn"})
+    save(path, random_tensors() | known._asdict() | {"tails": np.full(novelty.SHAPES["tails"], 1e30)}, {"kind": "bnn"})
     return BayesianNetwork(Model(), str(path))
 
 
-def fed(filter_, frames, state=None):
-    """The state after features (n, F)."""
+def fed(filter_, frames, state=None, way=bnn.PACE):
+    """The state after features (n, F), each so many m further on."""
     state = filter_.init(PRIOR, RNG) if state is None else state
     for values in frames:
         data = Features(values, np.full(2, np.nan), np.full((2, 2), np.nan), POSE)
+        state = filter_.predict(state, EgoMotion(np.array([way, 0.0, 0.0]), np.zeros((3, 3)), POSE), 0.1, RNG)
         state, _ = filter_.update(state, Measurement(0.0, "features", data), RNG)
     return state
 
@@ -116,7 +118,7 @@ def fed(filter_, frames, state=None):
 
 
 def test_what_is_learnt_are_the_classes_means_and_spreads():
-    regression, precision = novelty.learn(*known_frames(COUNT, 1))
+    regression, precision = novelty.learn(*known_frames(COUNT, 1), np.ones(COUNT))
     for label in (0, 1):
         for distance in (6.0, 12.0, 25.0):
             values = typical(label, distance)
@@ -152,9 +154,45 @@ def test_p_of_known_objects_is_uniform(known, net):
         assert (p <= level).mean() == pytest.approx(level, abs=4.0 * error)
 
 
+def test_a_frame_of_weight_two_is_learnt_as_two():
+    features, label = known_frames(2000, 1)
+    weight = np.random.default_rng(5).integers(1, 4, 2000)
+    twice = novelty.learn(np.repeat(features, weight, 0), np.repeat(label, weight), np.ones(weight.sum()))
+    for found, expected in zip(novelty.learn(features, label, 1.0 * weight), twice, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-6)
+
+
+def test_what_looks_odd_near_by_is_not_if_all_known_objects_do(net):
+    """Shapes three times as spread nearer than 3 m, as clusters that fill the view are: p is uniform there too."""
+
+    def frames(seed):
+        far, (near, label) = known_frames(COUNT, seed)[0], known_frames(COUNT, seed + 1, 3.0)
+        off = near[:, SHAPE] - np.einsum("nt,ntf->nf", [slow_terms(values) for values in near], MEANS[label])
+        near[:, SHAPE] += 2.0 * off
+        return np.concatenate([far, near])
+
+    regression, precision = novelty.learn(*known_frames(COUNT, 1), np.ones(COUNT))
+    held, fresh = frames(2), frames(4)
+    banded = novelty.calibrate(regression, precision, held, slow_information(net, held), np.ones(len(held)))
+    p = np.exp(novelty.log_p(banded, fresh, slow_information(net, fresh)))
+    for part in (fresh[:, DISTANCE] < 3.0, fresh[:, DISTANCE] > 4.0):
+        assert (p[part] <= 0.05).mean() == pytest.approx(0.05, abs=0.01)
+
+
+def test_a_band_of_few_frames_has_the_table_of_all(net):
+    frames = known_frames(COUNT, 2)[0]
+    frames = frames[frames[:, DISTANCE] > 6.0]
+    learnt = novelty.learn(*known_frames(COUNT, 1), np.ones(COUNT))
+    tails = novelty.calibrate(*learnt, frames, slow_information(net, frames), np.ones(len(frames))).tails
+    np.testing.assert_array_equal(tails[0], tails[1])
+    assert (tails[1] != tails[2]).any()
+    everything = novelty.tail_values(slow_information(net, frames), np.ones(len(frames)))
+    np.testing.assert_allclose(tails[0, 0], everything)
+
+
 def test_p_is_the_tail_of_the_two_signs_added(known):
     """As Fisher adds them: that both are as large as in one of 100 is rarer than one of 100."""
-    one, two = (np.interp(np.log(0.01), np.log(TAILS)[::-1], known.tails[k][::-1]) for k in (0, 1))
+    one, two = (np.interp(np.log(0.01), np.log(TAILS)[::-1], known.tails[AT_12_M, k][::-1]) for k in (0, 1))
     values = typical(1)
     direction = np.linalg.solve(np.linalg.cholesky(known.precision[1]).T, np.eye(len(SHAPE))[0])
     values[SHAPE] += np.sqrt(two) * direction
@@ -236,6 +274,13 @@ def test_a_frame_counts_by_its_features_and_its_own_information(wary, known, net
         before = fed(wary, [far_off()])
         assert fed(wary, [values]).unknown == pytest.approx(logit(NONE_OF_THESE) + worth, abs=1e-4)
         assert fed(wary, [values], before).unknown == pytest.approx(before.unknown + worth, abs=1e-4)
+
+
+def test_a_car_that_stands_learns_no_more_of_it(wary):
+    before = fed(wary, [far_off()] * 3)
+    assert fed(wary, [far_off()] * 50, before, way=0.0).unknown == before.unknown
+    there = fed(wary, [far_off()] * 4, before).unknown
+    assert fed(wary, [far_off()] * 40, before, way=0.1 * bnn.PACE).unknown == pytest.approx(there)
 
 
 def test_belief_in_an_odd_object_goes_back_to_the_prior(wary, credulous):

@@ -341,10 +341,15 @@ def test_draw_still_means_a_bag_or_a_barrier():
     assert kinds == {BAG, BARRIER}
 
 
-def test_the_scenario_shows_a_filter_that_is_sure_of_a_bag():
-    scenario = resolve(load(ROOT / "scenarios" / "unseen_cone.py"), "particle", ["driver.policy=open_loop"])
-    frames = list(run(scenario, 0))
-    decided = next(f for f in frames if f.at_decision_point)
-    assert decided.truth_class[0] == CONE
-    assert decided.log_probs[-1, 0, BAG] > np.log(0.99)
-    assert not frames[-1].collided
+@pytest.mark.parametrize("kind", ["cone", "bag", "barrier"])
+def test_before_a_cone_a_network_goes_back_to_its_prior_and_a_particle_filter_does_not(kind):
+    settings = ["driver.policy=open_loop", f"hazards.0.kind={kind}", "driver.belief=bnn"]
+    scenario = resolve(load(ROOT / "scenarios" / "unseen_cone.py"), "particle,bnn", settings)
+    frames = [f for f in run(scenario, 0) if f.distance_left[0] > 0.0]
+    assert frames[0].truth_class[0] == KINDS.index(kind)
+    particle, network, _ = np.exp(frames[-1].log_probs[:, 0, BARRIER])
+    if kind == "cone":
+        assert particle < 0.01
+        assert network == pytest.approx(scenario.hazards[0].barrier_probability, abs=0.1)
+    else:
+        assert max(abs(p - (kind == "barrier")) for p in (particle, network)) < 0.05

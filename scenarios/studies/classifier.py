@@ -39,11 +39,11 @@ from scipy.special import expit
 from scipy.stats import t as student
 
 from filters.streams import stream
-from fogsim import classifier
-from fogsim.dataset import FOGGY, Looks
+from fogsim import classifier, dataset
+from fogsim.dataset import FOGGY, Dataset, Looks
 from fogsim.scenario import Scenario
 from fogsim.scoring.corp import decompose
-from fogsim.training import simulated
+from fogsim.training import WORKERS
 
 LEARN, UNSEEN = 1, 70_000  # seeds of the frames
 TREES = "boosted trees"
@@ -52,7 +52,7 @@ NETWORKS = {
     "network, ivon": ("classifier", "ivon"),
     "network of beams, pyro": ("patch", "pyro"),
 }
-LEAVES, SHARES, MOST, FOLDS = (15, 31, 63), (0.1, 0.2, 0.4), 600, 5  # shares of the features that a split may use
+LEAVES, SHARES, MOST, FOLDS = (31, 63, 127), (0.1, 0.2, 0.4), 600, 5  # shares of the features that a split may use
 RESAMPLES = 500
 COLUMNS = "", "starts", "seconds", "frames", "log loss", "less trees", "MCB", "at most"
 
@@ -63,6 +63,16 @@ class Answers(NamedTuple):
     log_odds: np.ndarray
     seconds: float
     note: str
+
+
+def frames_of(path: Path, encounters: int, seed: int) -> Looks:
+    """Frames that are there, or are simulated."""
+    if not path.exists():
+        dataset.write(path, Scenario(), encounters, seed, processes=WORKERS)
+    there, expected = Dataset(path), {"scenario": Scenario().json, "encounters": encounters, "seed": seed}
+    if any(there.header[name] != value for name, value in expected.items()):
+        raise SystemExit(f"{path} is of another scenario or number of encounters: name another --out")
+    return there.looks
 
 
 def answered(path: Path, learn: Callable[[], tuple[np.ndarray, str]]) -> Answers:
@@ -185,13 +195,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("replays/classifier"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    learnt = simulated(args.out / "learn.h5", Scenario(), args.learn, LEARN).looks
-    unseen = simulated(args.out / "unseen.h5", Scenario(), args.encounters, UNSEEN).looks
+    learnt = frames_of(args.out / "learn.h5", args.learn, LEARN)
+    unseen = frames_of(args.out / "unseen.h5", args.encounters, UNSEEN)
     found = {TREES: [answered(args.out / "trees.json", lambda: trees(learnt, unseen))]}
     starts = {"classifier": args.seeds, "patch": args.patch}
     for name, (what, engine) in NETWORKS.items():
         for seed in range(1, starts[what] + 1):
-            path = args.out / f"{what}-{engine}-{seed}.json"
+            path = args.out / f"{what}-{engine}-{seed}-{sizes}"
             learn = partial(network, learnt, unseen, what, engine, seed, path.with_suffix(".part"))
             found.setdefault(name, []).append(answered(path, learn))
     title = f"{len(unseen.label)} frames of {args.encounters} encounters, learnt from {args.learn}"

@@ -3,10 +3,10 @@
     python scenarios/studies/unseen_objects.py [--seeds 5] [--learn 600] [--encounters 100] [--out replays/unseen]
 
 Every seed draws its own encounters in clear air before 64 beams, and trains its own network (by local
-reparameterisation) on bags and barriers in `--learn` of them. In `--encounters` more, of bags and barriers too, it
+reparameterisation) on bags and barriers in `--learn` of them. Of twice `--encounters` more, bags and barriers too, it
 learns how odd known things look (`filters.novelty`) and how far to trust a frame (`filters.tempering`). It is judged on
-as many again of bags and barriers, of traffic cones, animals and cardboard boxes, all in frames in which the candidate
-was seen nearer than 15 m. It prints means over the seeds ± half of the 95 % interval (Student's). The first table is of
+`--encounters` others of these, and as many each of traffic cones, animals and cardboard boxes, all in frames in which
+the candidate was seen nearer than 15 m. It prints means over the seeds ± half of the 95 % interval (Student's). The first table is of
 how well an object is told from what is known:
 
     information, Mahalanobis, both      AUROC of a frame by one sign alone, and by p of both, on which the filter acts
@@ -23,7 +23,7 @@ hypothesis "none of these" and ("..., none") with it:
     none        mean P(none of these)
     nats        log loss, of bags and barriers only: what the hypothesis costs them
 
-Encounters and networks are kept in the folder, and not made again.
+Encounters are kept in the folder, and not simulated again.
 """
 
 import argparse
@@ -40,12 +40,12 @@ from scipy.stats import t as student
 from filters import bnn, novelty
 from filters.models.model import Model
 from filters.network_filter import NetworkFilter, fused, information
-from filters.spec import CLASSES, FEATURES, Features, Gaussian, Measurement, Pose, Prior
+from filters.spec import CLASSES, FEATURES, EgoMotion, Features, Gaussian, Measurement, Pose, Prior
 from filters.streams import stream
 from filters.tempering import fit_tempering, totals
 from filters.trained import save
 from fogsim import classifier
-from fogsim.dataset import Looks, usable, vary
+from fogsim.dataset import CLEAR, Looks, usable, vary
 from fogsim.runner import run
 from fogsim.scenario import HDL_64, Fog, Scenario
 from fogsim.scoring.metrics import auc, log_loss
@@ -93,14 +93,15 @@ def frames_of(name: str, seed: int, encounters: int, out: Path) -> Looks:
         if file["scenario"] != SCENARIO.hash:
             raise SystemExit(f"{path} is of another scenario than today's: name another --out")
         looks = Looks(*(file[field] for field in Looks._fields))
+    visibility = looks.features[:, novelty.LOG_VISIBILITY]
+    np.minimum(visibility, np.log(CLEAR[1]), out=visibility)  # as the filter has it
     return looks.take((looks.distance < NEAREST) & (looks.detected == 1))
 
 
 def train(learnt: Looks, held: Looks, seed: int, path: Path) -> None:
-    """Write the checkpoint, unless it is there: trained on some frames, tempered and calibrated on others."""
-    if path.exists():
-        return
+    """Write the checkpoint: trained on some frames, tempered and calibrated on others."""
     part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)  # of a study that was interrupted
     tensors, evidence = classifier.fit(learnt, held, seed, "reparameterised", part)
     tensors |= classifier.known(learnt, held, evidence, tensors["prior"])
     sums = totals(evidence, held.detected, held.encounter)
@@ -155,10 +156,10 @@ def ending(path: Path, looks: Looks) -> np.ndarray:
     filter_, rng, found = bnn.BayesianNetwork(Model(), str(path)), stream(0, "no draws"), []
     start = Prior(np.log([1.0 - PRIOR, PRIOR]), Gaussian(np.array([AHEAD, 0.0]), np.eye(2)), 10_000.0, 0.01)
     for encounter in np.unique(looks.encounter):
-        state = filter_.init(start, rng)
-        for values in looks.features[looks.encounter == encounter]:
-            frame = Measurement(0.0, "features", Features(values, *NOWHERE, POSE))
-            state, _ = filter_.update(state, frame, rng)
+        state, part = filter_.init(start, rng), looks.take(looks.encounter == encounter)
+        for values, way in zip(part.features, part.weight, strict=True):
+            state = filter_.predict(state, EgoMotion(np.array([way, 0.0, 0.0]), np.zeros((3, 3)), POSE), 0.1, rng)
+            state, _ = filter_.update(state, Measurement(0.0, "features", Features(values, *NOWHERE, POSE)), rng)
         plain = NetworkFilter.belief(filter_, state)
         found.append((plain.barrier, filter_.belief(state).barrier, expit(state.unknown)))
     return np.array(found)
@@ -178,7 +179,7 @@ def believed(path: Path, looks: Looks) -> Measures:
 
 def judged(seed: int, sets: dict[str, list[Looks]], encounters: int, path: Path) -> dict[str, Measures]:
     """Both tables' columns by object, of one seed; `sets` have the frames of every seed."""
-    calibration, known = halves(sets[FRESH][seed], encounters)
+    calibration, known = halves(sets[FRESH][seed], 2 * encounters)
     train(sets[LEARN][seed], calibration, seed, path)
     found = {KNOWN: unknown(signs(path, known)["both"]) | believed(path, known)}
     for name in OBJECTS:
@@ -219,9 +220,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("replays/unseen"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    counts = {LEARN: args.learn, FRESH: 2 * args.encounters} | dict.fromkeys(OBJECTS, args.encounters)
+    counts = {LEARN: args.learn, FRESH: 3 * args.encounters} | dict.fromkeys(OBJECTS, args.encounters)
     sets = {name: [frames_of(name, k, n, args.out) for k in range(args.seeds)] for name, n in counts.items()}
-    paths = [args.out / f"network-{k}-{args.learn}-{args.encounters}.safetensors" for k in range(args.seeds)]
+    paths = [args.out / f"network-{k}.safetensors" for k in range(args.seeds)]
     found = [judged(seed, sets, args.encounters, path) for seed, path in enumerate(paths)]
     show(found, TOLD, "how well it is told from bags and barriers")
     show(found, BELIEF, "the belief after the last frame")
