@@ -63,7 +63,7 @@ def patch(scan: Scan, values: Array) -> Array:
 
 
 def mirrored(pictures: Array) -> Array:
-    """Pictures (n, SIZE) seen in a mirror: nearly as likely of either class, for only the street beside it is turned."""
+    """Pictures (n, SIZE) seen in a mirror: nearly as likely of either class, as only the street beside it turns."""
     cells = SIZE - len(SCALARS)
     turned = pictures[:, :cells].reshape(len(pictures), -1, COLUMNS)[..., ::-1]
     return np.concatenate([turned.reshape(len(pictures), -1), pictures[:, cells:]], axis=1)

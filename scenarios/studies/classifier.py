@@ -195,9 +195,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("replays/classifier"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    learnt = frames_of(args.out / "learn.h5", args.learn, LEARN)
-    unseen = frames_of(args.out / "unseen.h5", args.encounters, UNSEEN)
-    found = {TREES: [answered(args.out / "trees.json", lambda: trees(learnt, unseen))]}
+    learnt = frames_of(args.out / f"learn-{args.learn}.h5", args.learn, LEARN)
+    unseen = frames_of(args.out / f"unseen-{args.encounters}.h5", args.encounters, UNSEEN)
+    sizes = f"{args.learn}-{args.encounters}.json"
+    found = {TREES: [answered(args.out / f"trees-{sizes}", lambda: trees(learnt, unseen))]}
     starts = {"classifier": args.seeds, "patch": args.patch}
     for name, (what, engine) in NETWORKS.items():
         for seed in range(1, starts[what] + 1):

@@ -6,8 +6,8 @@ Every seed draws its own encounters in clear air before 64 beams, and trains its
 reparameterisation) on bags and barriers in `--learn` of them. Of twice `--encounters` more, bags and barriers too, it
 learns how odd known things look (`filters.novelty`) and how far to trust a frame (`filters.tempering`). It is judged on
 `--encounters` others of these, and as many each of traffic cones, animals and cardboard boxes, all in frames in which
-the candidate was seen nearer than 15 m. It prints means over the seeds ± half of the 95 % interval (Student's). The first table is of
-how well an object is told from what is known:
+the candidate was seen nearer than 15 m. It prints means over the seeds ± half of the 95 % interval (Student's). The
+first table is of how well an object is told from what is known:
 
     information, Mahalanobis, both      AUROC of a frame by one sign alone, and by p of both, on which the filter acts
     encounters                          AUROC of an encounter by the mean of ln p over its frames
