@@ -27,7 +27,7 @@ DISTANCE, LOG_VISIBILITY = FEATURES.index("distance"), FEATURES.index("log_visib
 TERMS = 5  # of the regression
 TAILS = np.logspace(0.0, -3.0, 61)  # shares of known objects at which a sign's value is kept
 EDGES = (3.0, 6.0, 10.0, 15.0, 25.0)  # m, between which tails have a table each: near, all objects look odd
-FEWEST = 200  # frames that make a table; with fewer it is that of all distances
+FEWEST = 200  # frames that make a table; with fewer it is that of the next distances
 KAPPA = 0.5
 RIDGE = 1e-3  # of the variances: features that are all but functions of others
 SHAPES = {
@@ -65,8 +65,9 @@ def _class(X: Array, y: Array, weight: Array) -> tuple[Array, Array]:
 def calibrate(regression: Array, precision: Array, features: Array, information: Array, weight: Array) -> Known:
     """With the tails of known objects' frames (n, F) that were not learnt from, weighted (n,)."""
     signs, at = np.array([information, distances(regression, precision, features)]), band(features)
-    parts = [at == k for k in range(len(EDGES) + 1)]
-    parts = [part if part.sum() >= FEWEST else np.ones_like(part) for part in parts]
+    counts = np.bincount(at, minlength=len(EDGES) + 1)
+    enough = np.flatnonzero(counts >= min(FEWEST, counts.max()))
+    parts = [at == enough[np.argmin(np.abs(enough - k))] for k in range(len(counts))]
     return Known(regression, precision, np.array([_tails(signs[:, part], weight[part]) for part in parts]))
 
 

@@ -353,3 +353,14 @@ def test_before_a_cone_a_network_goes_back_to_its_prior_and_a_particle_filter_do
         assert network == pytest.approx(scenario.hazards[0].barrier_probability, abs=0.1)
     else:
         assert max(abs(p - (kind == "barrier")) for p in (particle, network)) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", ["bag", "barrier"])
+def test_what_is_known_stays_so_for_a_car_that_brakes_before_it(kind):
+    """Near by, and seen for long while standing, known things look odd; the filter must not take them for others."""
+    scenario = replace(Scenario(), filters=("bnn",), hazards=(replace(Scenario().hazards[0], kind=kind),))
+    ends = [np.exp(list(run(scenario, seed))[-1].log_probs[0, 0, KINDS.index(kind)]) for seed in range(8000, 8060)]
+    assert np.mean(np.array(ends) < 0.8) <= 0.1
+    assert -np.mean(np.log(ends)) < 0.15

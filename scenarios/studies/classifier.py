@@ -209,7 +209,7 @@ def main() -> None:
     table = Table(*COLUMNS, title=title, caption=found[TREES][0].note)
     for cells in rows(found, unseen):
         table.add_row(*cells)
-    Console(width=120).print(table)
+    Console(width=132).print(table)
 
 
 if __name__ == "__main__":
