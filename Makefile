@@ -40,6 +40,8 @@ bench: $(INSTALLED)
 	$(BIN)/python scenarios/studies/bearing_range.py
 	$(BIN)/python scenarios/studies/kernel_bayes.py
 	$(BIN)/python scenarios/studies/heteroscedastic_bnn.py
+	$(BIN)/python scenarios/studies/classifier.py
+	$(BIN)/python scenarios/studies/unseen_objects.py
 	$(BIN)/python scenarios/studies/first_table.py
 	$(BIN)/python scenarios/studies/radar_gain.py
 	$(BIN)/python scenarios/studies/misspecification.py
