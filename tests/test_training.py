@@ -90,6 +90,31 @@ def test_an_engine_that_cannot_be_is_refused_before_anything_is_simulated(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_ctrl_c_while_it_simulates_says_that_it_begins_anew(tmp_path, monkeypatch, capfd):
+    def interrupted(*_):
+        yield looks_of(0)._asdict()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dataset, "collect", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train("kernel", 80, tmp_path / "a.safetensors", 0)
+    assert "the same command simulates anew" in capfd.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_its_own_is_not_gone_on_with_nor_deleted(quick, tmp_path):
+    """Frames of another number of encounters, and a user's own files of like names."""
+    own = {name: tmp_path / name for name in ("a.frames.h5", "a.part", ".a.safetensors.training")}
+    for path in own.values():
+        path.write_text("precious")
+    dataset.write(tmp_path / ".a.safetensors.frames", Scenario(), 90, 3)
+    with pytest.raises(UserError, match="number of encounters or fogsim: remove it"):
+        train("kernel", 120, tmp_path / "a.safetensors", 3)
+    (tmp_path / ".a.safetensors.frames").unlink()
+    train("kernel", 120, tmp_path / "a.safetensors", 3)
+    assert {path.read_text() for path in own.values()} == {"precious"}
+
+
 def test_training_encounters_span_weather_and_speed_and_nobody_brakes():
     varied = [dataset.vary(Scenario(), 1, k) for k in range(200)]
     reports = np.array([s.fog.visibility for s in varied])
