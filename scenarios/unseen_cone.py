@@ -1,7 +1,7 @@
 """A traffic cone ahead in clear air: a shape that no filter has a class for.
 
-The particle filter is soon sure of a bag. So is the Bayesian network from afar; within some 10 m, where enough beams
-meet the cone to tell it from both, its belief goes back to the prior.
+The particle filter is soon sure, of a bag or of a barrier. The Bayesian network too takes it for a bag from afar;
+within some 10 m, where enough beams meet the cone to tell it from both, its belief goes back to the prior.
 
 fogsim run scenarios/unseen_cone.py
 """

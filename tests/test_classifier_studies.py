@@ -149,7 +149,7 @@ def test_the_belief_is_the_filters_own_and_stays_where_it_was_before_what_is_odd
     features = np.zeros((12, len(FEATURES)))
     features[:, FEATURES.index("detected")] = 1.0
     features[:8, FEATURES.index("width")] = 3.0
-    looks = looks_of(np.repeat([2, 5, 9], 4), features, np.repeat([1, 1, 0], 4))
+    looks = looks_of(np.repeat([2, 5, 9], 4), features, np.repeat([1, 1, 0], 4))._replace(weight=np.full(12, 5.0))
     for odd in (False, True):
         ends = unseen.ending(checkpoint(tmp_path / f"{odd}.safetensors", odd), looks)
         logit = np.log(0.25) + 4.0 * np.array([2.0, 2.0, -1.0])
