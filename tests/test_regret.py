@@ -22,7 +22,7 @@ from fogsim.scoring.encounters import MOMENTS, Encounter, moments
 from fogsim.scoring.regret import AT, VISIBILITIES
 from fogsim.scoring.report import print_score, to_dict
 from fogsim.scoring.scores import Score, score
-from tests.studies import STUDIES, study_of
+from tests.studies import study_of
 
 SMALL = Lidar(rings=8, lowest_deg=-7.0, highest_deg=0.0, columns=60, azimuth_deg=40.0)
 NEAR = (Hazard(x=24.0),)
@@ -218,9 +218,8 @@ def test_fog_that_drifts_is_refused_in_a_line(tmp_path, capsys):
 
 
 @pytest.fixture
-def study(monkeypatch):
-    """The study's script as a module, which imports another beside it."""
-    monkeypatch.syspath_prepend(STUDIES)
+def study():
+    """The study's script as a module."""
     return study_of("regret")
 
 

@@ -36,7 +36,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy.optimize import isotonic_regression
 from scipy.special import expit
-from scipy.stats import t as student
+from study import students
 
 from filters.streams import stream
 from fogsim import classifier, dataset
@@ -161,8 +161,7 @@ def interval(values: np.ndarray) -> str:
     """Mean ± half of the 95 % interval by Student's t, if there are several."""
     if len(values) < 2:
         return f"{values[0]:.4f}"
-    half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return f"{values.mean():.4f} ± {half:.4f}"
+    return "{:.4f} ± {:.4f}".format(*students(values))
 
 
 def row(starts: list[Answers], other: np.ndarray, looks: Looks, which: np.ndarray) -> list[str]:

@@ -35,7 +35,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy.stats import t as student
+from study import students
 
 from filters.posterior import checkpoint
 from filters.posterior.descent import Schedule
@@ -170,18 +170,12 @@ def judged(name: str, way: Way, table: np.ndarray, seed: int, out: Path) -> dict
     return json.loads(kept.read_text())
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """Mean, and half the 95 % interval by Student's t."""
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return float(np.mean(values)), float(student.ppf(0.975, len(values) - 1)) * spread / len(values) ** 0.5
-
-
 def show(found: dict[str, list[dict[str, Any]]]) -> None:
     """The table, and the comparisons in pairs."""
     measures = [key for key in next(iter(found.values()))[0] if key not in ("mean", "half")]
     table = Table("", *measures, title="mean over seeds ± half of the 95 % interval")
     for name, rows in found.items():
-        pairs = [interval([row[key] for row in rows]) for key in measures]
+        pairs = [students([row[key] for row in rows]) for key in measures]
         table.add_row(name, *(f"{mean:.3g} ± {half:.2g}" for mean, half in pairs))
     console = Console()
     console.print(table)
@@ -195,7 +189,7 @@ def show(found: dict[str, list[dict[str, Any]]]) -> None:
         ratio = [x[measure] / y[measure] for x, y in zip(found[a], found[b], strict=True)]
         apart = [x[measure] - y[measure] for x, y in zip(found[a], found[b], strict=True)]
         text = "{}: {} against {}: difference {:.3g} ± {:.2g}, ratio {:.3g} ± {:.2g}"
-        console.print(text.format(measure, a, b, *interval(apart), *interval(ratio)))
+        console.print(text.format(measure, a, b, *students(apart), *students(ratio)))
 
 
 def draw(found: dict[str, list[dict[str, Any]]], out: Path) -> None:

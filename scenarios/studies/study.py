@@ -89,6 +89,15 @@ def paired_rows(a: Path, b: Path) -> list[list[str]]:
     return sorted(rows, key=lambda row: order.index((row[0], row[1])))
 
 
+def students(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and half of its 95 % interval by Student's t; NaN of one value."""
+    import numpy as np
+    from scipy.stats import t
+
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    return float(np.mean(values)), float(t.ppf(0.975, len(values) - 1)) * spread / len(values) ** 0.5
+
+
 def parser_of(doc: str | None, seeds: int, out: str) -> argparse.ArgumentParser:
     """--seeds, --out and --jobs of a study; it may add its own."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from scipy.special import expit
-from scipy.stats import t as student
+from study import students
 
 from filters import bnn, novelty
 from filters.models.model import Model
@@ -201,8 +201,7 @@ def interval(values: list[float]) -> str:
     """Mean ± half of the 95 % interval by Student's t."""
     if len(values) < 2:
         return f"{values[0]:.3f}" if values else ""
-    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
-    return f"{np.mean(values):.3f} ± {half:.3f}"
+    return "{:.3f} ± {:.3f}".format(*students(values))
 
 
 def show(found: list[dict[str, Measures]], columns: tuple[str, ...], title: str) -> None:
