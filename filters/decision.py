@@ -1,8 +1,9 @@
-"""Decisions: a loss table turns a belief into an action, over class AND lateral position.
+"""From beliefs to expected losses, over class AND lateral position, and to the thresholds between actions.
 
 Actions are rows of a loss table (actions, 2): loss when the path is clear (or it is a bag), and when a
 barrier stands in the path. With q = P(barrier and in the path) the expected loss of an action is
-(1 - q) L[a, clear] + q L[a, barrier]; Bayes' rule takes the lower envelope of these lines.
+(1 - q) L[a, clear] + q L[a, barrier]; Bayes' rule takes the lower envelope of these lines. What losses there are
+is told in `filters.losses`, who decides by them how in `filters.policies`.
 """
 
 from __future__ import annotations
@@ -16,24 +17,25 @@ import numpy as np
 from filters.belief import interval_probability
 from filters.spec import BARRIER, Array, Belief
 
-PROCEED, SLOW, CHANGE_LANE, BRAKE = range(4)
+PROCEED, SLOW, CHANGE_LANE, BRAKE = range(4)  # from the weakest to the strongest
 LENGTHS = 5  # equally likely lengths that stand for the prior of a barrier's
 NEXT_LANE_NEEDED = 30.0  # m of free next lane that a change of lane takes
 
 
-@dataclass(frozen=True)
-class Loss:
-    """Loss of each action when (the path is clear or it is a bag, a barrier is in the path)."""
+class Car(NamedTuple):
+    """What ego can do: `cruise` m/s where the way is clear and the share of it at which `slow` drives, the driver's
+    `reaction` s, `deceleration` m/s² of full braking and `comfort` m/s² of gentle speeding up and slowing down.
+    """
 
-    proceed: tuple[float, float] = (0.0, 100.0)
-    slow: tuple[float, float] = (1.0, 40.0)
-    change_lane: tuple[float, float] = (3.0, 5.0)
-    brake: tuple[float, float] = (6.0, 1.0)
+    cruise: float
+    slow_factor: float
+    reaction: float
+    deceleration: float
+    comfort: float
 
-    @property
-    def table(self) -> Array:
-        """Rows proceed, slow, change_lane, brake; columns clear, barrier."""
-        return np.array([self.proceed, self.slow, self.change_lane, self.brake])
+    def stopping(self, speed: float) -> float:
+        """Distance v t_react + v² / 2a, m, that full braking takes."""
+        return speed * self.reaction + speed**2 / (2.0 * self.deceleration)
 
 
 class Situation(NamedTuple):
@@ -42,6 +44,7 @@ class Situation(NamedTuple):
     `lateral` m is ego's path in the lane frame, `next_lane` the centre of the next one, `half_width`
     half of ego's, `gap` the free length of the next lane; before the decision point (`open` False)
     only proceed and slow may be taken. `half_lengths` m are halves of equally likely lengths of a barrier.
+    `distance` m is left to the near side of the nearest candidate ahead, as perception has it, `speed` m/s ego's.
     """
 
     lateral: float
@@ -50,6 +53,9 @@ class Situation(NamedTuple):
     gap: float
     open: bool
     half_lengths: tuple[float, ...]
+    distance: float
+    speed: float
+    car: Car
 
 
 @dataclass(frozen=True)
@@ -104,8 +110,18 @@ def overlap(mean: float, variance: float, centre: float, half_width: float, half
     return sum(interval_probability(mean, variance, centre - r, centre + r) for r in reaches) / len(reaches)
 
 
-def expected_losses(beliefs: list[Belief], losses: Array, situation: Situation) -> Array:
-    """Expected loss (actions,) over class and lateral position of every candidate.
+class Outlook(NamedTuple):
+    """What decisions rest on: q = P(a barrier stands in the path), the losses of all actions as things stand
+    (actions, 2), a change of lane charged with what may stand there, and what they are expected to be (actions,).
+    """
+
+    q: float
+    losses: Array
+    expected: Array
+
+
+def outlook(beliefs: list[Belief], losses: Array, situation: Situation) -> Outlook:
+    """Expected losses over class and lateral position of every candidate.
 
     A change of lane meets what stands in the next lane, and needs a gap there: both are charged
     as a collision, the loss of proceeding into a barrier.
@@ -115,30 +131,13 @@ def expected_losses(beliefs: list[Belief], losses: Array, situation: Situation) 
         clear_own *= 1.0 - belief.barrier * in_path(belief, situation, situation.lateral)
         clear_next *= 1.0 - belief.barrier * in_path(belief, situation, situation.next_lane)
     q = 1.0 - clear_own
-    expected = (1.0 - q) * losses[:, 0] + q * losses[:, 1]
     blocked = 1.0 if situation.gap < NEXT_LANE_NEEDED else 1.0 - clear_next
-    expected[CHANGE_LANE] += blocked * losses[PROCEED, 1]
-    return expected
+    charge = np.zeros(len(losses))
+    charge[CHANGE_LANE] = blocked * losses[PROCEED, 1]
+    expected = (1.0 - q) * losses[:, 0] + q * losses[:, 1] + charge
+    return Outlook(q, losses + charge[:, None], expected)
 
 
-def bayes(beliefs: list[Belief], losses: Array, situation: Situation) -> int:
-    """The open action of least expected loss."""
-    expected = expected_losses(beliefs, losses, situation)
-    return int(np.argmin(expected if situation.open else expected[: SLOW + 1]))
-
-
-def most_likely_label(beliefs: list[Belief], losses: Array, situation: Situation) -> int:
-    """Brake if the likeliest label of the likeliest place is a barrier in the path, else proceed.
-
-    What accidents are made of: it throws away how sure it is.
-    """
-    sees = any(b.barrier > 0.5 and in_path(b, situation, situation.lateral) > 0.5 for b in beliefs)
-    return BRAKE if sees and situation.open else PROCEED
-
-
-def open_loop(beliefs: list[Belief], losses: Array, situation: Situation) -> int:
-    """Only ever proceed: for training and for comparing filters on the same returns."""
-    return PROCEED
-
-
-POLICIES = {"bayes": bayes, "most_likely_label": most_likely_label, "open_loop": open_loop}
+def next_threshold(losses: Array, q: float) -> float:
+    """The q above this one at which the action of least expected loss switches next; NaN where it does not."""
+    return next((t for t in lower_envelope(losses).thresholds if t > q), float("nan"))

@@ -39,6 +39,7 @@ class Dims(NamedTuple):
     feature: int = len(FEATURES)
     policy: int = len(POLICIES)
     action: int = len(ACTIONS)
+    outcome: int = 2  # the path is clear, a barrier stands in it
     point: int = POINTS
     xy: int = 2
     pose: int = 3
@@ -103,6 +104,24 @@ class Frame:
     expected_loss: Annotated[
         np.ndarray, np.float64, ("belief", "action"), "loss", "expected loss of each action under the Bayes policy"
     ]
+    in_path: Annotated[
+        np.ndarray, np.float64, ("belief",), "", "P(a barrier stands in the path), which policies decide by"
+    ]
+    loss_table: Annotated[
+        np.ndarray,
+        np.float64,
+        ("action", "outcome"),
+        "loss",
+        "of each action, when the path is clear and when it is not",
+    ]
+    threshold: Annotated[
+        np.ndarray,
+        np.float64,
+        (),
+        "",
+        "in_path from which the driver would take the next stronger action, NaN where none would make it",
+    ]
+    reason: Annotated[np.ndarray, np.int8, (), "", "why the driver does it: index into REASONS"]
     points: Annotated[
         np.ndarray,
         np.float32,
@@ -133,14 +152,17 @@ class Frame:
     filter_ms: Annotated[
         np.ndarray, np.float32, ("belief",), "ms", "wall time of each filter (fused: perception and decision)"
     ]
+    decision_ms: Annotated[
+        np.ndarray, np.float32, (), "ms", "wall time of the driver's decision, its loss table included"
+    ]
 
 
 # Left out of logs at level "beliefs".
 SCAN_FIELDS = ("range", "power", "label", "points", "radar")
 # Fields that logs of an earlier schema lack, and the schema that brought them.
-SINCE = {"sensor_evidence": 3}
+SINCE = {"sensor_evidence": 3, **dict.fromkeys(("in_path", "loss_table", "threshold", "reason", "decision_ms"), 4)}
 # Wall time is no part of what a seed determines: kept apart and left out of the content hash.
-TIMING_FIELDS = ("filter_ms",)
+TIMING_FIELDS = ("filter_ms", "decision_ms")
 
 RANGE_UNIT = 0.005  # m
 POWER_UNIT = 1.0 / 64.0  # standard deviations of noise

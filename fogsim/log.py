@@ -116,7 +116,7 @@ class Replay:
 
     A log of level "beliefs" has no `SCAN_FIELDS`: in its Frames those of floats (points) are NaN, which is what
     they are where a belief has none, and those of integers (range, power, label) have no echo, a last axis of
-    length 0. A field that the log's schema did not have yet is NaN too.
+    length 0. A field that the log's schema did not have yet is NaN too, or -1.
 
     Parameters
     ----------

@@ -25,12 +25,13 @@ from typing import Any
 import h5py
 import numpy as np
 
+from filters.policy import REASONS
 from filters.spec import CLASSES, FEATURES
 from fogsim.errors import UserError, one_line
 from fogsim.frame import ACTIONS, KINDS, POLICIES, SCAN_FIELDS, SENSORS, SINCE, TIMING_FIELDS, Column, Dims, schema
 
 SCHEMA = "fogsim"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 LEVELS = ("scans", "beliefs")
 ROWS = 32  # frames per buffer, per chunk of a small field, and per read
 JSON_ATTRIBUTES = ("software", "dims")
@@ -108,7 +109,7 @@ def root_attributes(dims: Dims, header: dict[str, Any], level: str) -> dict[str,
     if len(header["beliefs"]) != dims.belief:
         raise ValueError(f"found {len(header['beliefs'])} names of beliefs, expected {dims.belief}")
     names = {"classes": CLASSES, "kinds": KINDS, "features": FEATURES, "actions": ACTIONS}
-    names |= {"policies": POLICIES, "sensors": SENSORS}
+    names |= {"policies": POLICIES, "sensors": SENSORS, "reasons": REASONS}
     own = {"software": software_versions(), "git_revision": git_revision()} if "software" not in header else {}
     given = {k: v for k, v in header.items() if k not in ("complete", "ended_because", "content_hash")}
     fixed = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "level": level, "dims": dims._asdict()}
@@ -304,11 +305,12 @@ def check_column(path: Path, file: h5py.File, column: Column, dims: Dims) -> Non
 
 
 def absent(column: Column, dims: Dims) -> np.ndarray:
-    """What stands for a field that a log leaves out: NaN, or for integers nothing along the last axis."""
+    """What stands for a field that a log leaves out: NaN; -1 of integers, or of a scan's no last axis."""
     shape = column.shape(dims)
-    value = (
-        np.full(shape, np.nan, column.dtype) if column.dtype.kind == "f" else np.zeros((*shape[:-1], 0), column.dtype)
-    )
+    if column.name in SCAN_FIELDS and column.dtype.kind != "f":
+        value = np.zeros((*shape[:-1], 0), column.dtype)
+    else:
+        value = np.full(shape, np.nan if column.dtype.kind == "f" else -1, column.dtype)
     value.flags.writeable = False
     return value
 

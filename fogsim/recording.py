@@ -7,6 +7,7 @@ from math import ceil
 import numpy as np
 
 from filters.models.lidar_echo import THING
+from filters.policy import REASONS
 from filters.spec import CLASSES, FEATURES, Belief, Pose
 from filters.streams import stream
 from fogsim.driving import Choice
@@ -54,11 +55,16 @@ def frame_of(
         **belief_fields(followers, beliefs, len(percepts), world.time),
         shadow_action=choice.shadow,
         expected_loss=choice.losses,
+        in_path=choice.q,
+        loss_table=choice.table,
+        threshold=np.array(choice.decision.threshold),
+        reason=np.array(REASONS.index(choice.decision.reason), np.int8),
         range=returns.range,
         power=returns.power,
         label=returns.label,
         **reading_fields(readings, detections_kept(scenario)),
         filter_ms=np.array([1e3 * s for s in (*followers.seconds, rest)][: len(beliefs)], np.float32),
+        decision_ms=np.array(1e3 * choice.seconds, np.float32),
     )
 
 

@@ -13,7 +13,7 @@ from filters.models.visibility import visibility_prior
 from filters.spec import EgoMotion, Gaussian, Pose, Prior, Scan
 from filters.streams import stream
 from fogsim.background import Background, background_of
-from fogsim.driving import PASSED, belief_names, choose
+from fogsim.driving import PASSED, belief_names, choose, policy_of
 from fogsim.errors import UserError, did_you_mean
 from fogsim.followers import Followers
 from fogsim.frame import MAX_TRACKS, POWER_UNIT, RANGE_UNIT, Dims, Frame
@@ -60,6 +60,8 @@ def run(scenario: Scenario, seed: int) -> Generator[Frame, int | None, None]:
     motion = EgoMotion(np.zeros(3), np.zeros((3, 3)), Pose(0.0, 0.0, 0.0, 0.0))
     past: list[Moment] = []
     opened, still = False, 0.0
+    policy = policy_of(scenario)
+    state = policy.init()
     for tick in range(round(scenario.duration / scenario.dt)):
         if tick:
             before, pose = pose, car.front(scenario.ego, world.ego)
@@ -80,7 +82,8 @@ def run(scenario: Scenario, seed: int) -> Generator[Frame, int | None, None]:
         followers.step(percepts, motion if tick else None, scenario.dt, world.time)
         fused = perf_counter()
         beliefs = followers.beliefs()
-        choice = choose(beliefs, memory.tracks, motion, scenario, opened)
+        choice = choose(beliefs, memory.tracks, motion, scenario, opened, policy, state)
+        state = choice.state
         rest = perceived - clock + perf_counter() - fused
         sent = yield frame_of(
             world, pose, motion.pose, scenario, returns, readings, percepts, followers, beliefs, choice, opened, rest

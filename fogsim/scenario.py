@@ -6,14 +6,16 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from math import inf
 
-from filters.decision import POLICIES, Loss
+from filters.losses import Loss, PhysicalLoss
 from filters.models.motion import BagMotion
 from filters.models.odometry import Odometry
 from filters.models.optics import Optics
 from filters.models.radar import Radar
 from filters.models.shapes import BagPrior, BarrierPrior
 from filters.models.visibility_sensor import VisibilitySensor
+from filters.policies import POLICIES
 from fogsim.errors import UserError, are_numbers, did_you_mean, expect_positive
 from fogsim.sensors.lidar import Lidar
 from fogsim.sensors.presets import HDL_64, OS1_128, VLP_16
@@ -37,6 +39,7 @@ __all__ = [
     "Loss",
     "Odometry",
     "Optics",
+    "PhysicalLoss",
     "Radar",
     "Road",
     "Scenario",
@@ -57,14 +60,32 @@ class Street:
 
 @dataclass(frozen=True)
 class Driver:
-    """Which belief drives, under which policy; "open_loop" only ever proceeds."""
+    """Which belief drives, under which policy; "open_loop" only ever proceeds.
+
+    Parameters
+    ----------
+    belief : str
+        A filter's name, or "fused".
+    policy : str
+        A key of `filters.policies.POLICIES`.
+    threshold : float
+        P(a barrier stands in the path) from which "conformal" brakes; assumed, until a calibration brings one.
+    hysteresis : float
+        By how much the expected loss of what it does must exceed that of a weaker action before it is left for it.
+    """
 
     belief: str = "fused"
     policy: str = "bayes"
+    threshold: float = 0.05
+    hysteresis: float = 0.0
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             raise UserError(f"unknown driver.policy {self.policy!r}: {did_you_mean(self.policy, list(POLICIES))}")
+        if are_numbers(self.threshold) and not 0.0 <= self.threshold <= 1.0:
+            raise UserError(f"driver.threshold is {self.threshold}, expected a probability: 0.05 is 5 %")
+        if are_numbers(self.hysteresis) and not 0.0 <= self.hysteresis < inf:
+            raise UserError(f"driver.hysteresis is {self.hysteresis}, expected a loss >= 0 and finite; 0 is none")
 
 
 @dataclass(frozen=True)
@@ -100,7 +121,7 @@ class Scenario(Setting):
     visibility_sensor: VisibilitySensor = field(default_factory=VisibilitySensor)
     street: Street = field(default_factory=Street)
     driver: Driver = field(default_factory=Driver)
-    loss: Loss = field(default_factory=Loss)
+    loss: Loss | PhysicalLoss = field(default_factory=Loss)
     filters: tuple[str, ...] = ("kalman", "particle", "kernel_bayes", "bnn")
     duration: float = 15.0
 

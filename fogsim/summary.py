@@ -10,6 +10,7 @@ from rich.table import Table
 
 from filters.decision import lower_envelope
 from filters.spec import BARRIER
+from fogsim.driving import decision_point
 from fogsim.frame import ACTIONS, KINDS, OBSTACLES, POLICIES
 from fogsim.log import Replay
 from fogsim.scenario import Scenario
@@ -105,8 +106,8 @@ def nearest(replay: Replay, slots: Iterable[int]) -> int:
 
 
 def thresholds(scenario: Scenario) -> str:
-    """Which action Bayes' rule takes for which q = P(a barrier is in the path), and which are never best."""
-    envelope = lower_envelope(scenario.loss.table)
+    """Which action Bayes' rule takes at the decision point of a car at its cruise for which q, and which never."""
+    envelope = lower_envelope(scenario.loss.table(decision_point(scenario)))
     names = [ACTIONS[a].replace("_", " ") for a in envelope.actions]
     steps = "".join(f", {name} from {q:.3f}" for name, q in zip(names[1:], envelope.thresholds, strict=True))
     never = "".join(f"; {ACTIONS[a].replace('_', ' ')} is never best" for a in envelope.dominated)

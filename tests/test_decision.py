@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,25 +12,27 @@ from filters.decision import (
     CHANGE_LANE,
     PROCEED,
     SLOW,
-    Loss,
-    Situation,
-    bayes,
-    expected_losses,
     half_lengths,
     in_path,
     lower_envelope,
-    most_likely_label,
-    open_loop,
+    next_threshold,
+    outlook,
 )
+from filters.policies import POLICIES
 from filters.spec import Belief, Gaussian
-from fogsim.frame import ACTIONS
-
-TABLE = Loss().table
-OPEN = Situation(lateral=0.0, next_lane=3.5, half_width=0.95, gap=200.0, open=True, half_lengths=half_lengths(0.4, 2.0))
+from tests.deciding import OPEN, TABLE, belief
 
 
-def belief(barrier, y=0.0, deviation=0.1):
-    return Belief(np.log([1.0 - barrier, barrier]), Gaussian(np.array([20.0, y]), np.diag([0.1, deviation**2])))
+def expected_losses(beliefs, losses, situation):
+    return outlook(beliefs, losses, situation).expected
+
+
+def act(policy, beliefs, losses, situation):
+    made = POLICIES[policy]()
+    return made.decide(made.init(), beliefs, losses, situation)[1].action
+
+
+bayes, most_likely_label, open_loop = (partial(act, p) for p in ("bayes", "most_likely_label", "open_loop"))
 
 
 def test_the_house_table_switches_where_the_lines_cross():
@@ -62,10 +66,18 @@ def test_the_envelope_is_the_least_line_everywhere(losses):
     assert list(envelope.thresholds) == sorted(envelope.thresholds)
 
 
-def test_loss_rows_are_the_logged_actions():
-    assert {name: getattr(Loss(), name) for name in ACTIONS} == {
-        a: tuple(row) for a, row in zip(ACTIONS, TABLE, strict=True)
-    }
+def test_the_next_threshold_is_the_first_above():
+    found = [next_threshold(TABLE, q) for q in (0.0, 1.0 / 61.0, 0.03, 0.4, 3.0 / 7.0, 1.0)]
+    expected = [1.0 / 61.0, 2.0 / 37.0, 2.0 / 37.0, 3.0 / 7.0, np.nan, np.nan]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("q", [1e-6, 0.1, 0.9])
+def test_the_outlook_is_of_its_losses(q):
+    """What a change of lane is charged with stands in the table too, so that thresholds and expected losses agree."""
+    seen = outlook([belief(q), belief(0.2, 3.5)], TABLE, OPEN)
+    assert seen.expected == pytest.approx((1.0 - seen.q) * seen.losses[:, 0] + seen.q * seen.losses[:, 1], abs=1e-12)
+    assert seen.losses - TABLE == pytest.approx(np.outer(np.arange(4) == CHANGE_LANE, [20.0, 20.0]), abs=1e-9)
 
 
 @pytest.mark.parametrize(

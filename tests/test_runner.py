@@ -7,13 +7,18 @@ import numpy as np
 import pytest
 
 from filters import make_filter
+from filters.decision import BRAKE, PROCEED, SLOW
+from filters.losses import PhysicalLoss
 from filters.models.odometry import Odometry
 from filters.models.radar import Radar, ground_rate
 from filters.models.visibility import Visibility
 from filters.models.visibility_sensor import VisibilitySensor, update
+from filters.policies import POLICIES
+from filters.policies.bayes import Bayes
+from filters.policy import REASONS
 from filters.spec import FEATURES, EgoMotion, Features, Gaussian, Measurement, Pose, Prior, RadarScan, Scan
 from filters.streams import stream
-from fogsim.driving import choose
+from fogsim.driving import choose, policy_of
 from fogsim.followers import FUSED, measurements, model_of
 from fogsim.frame import Frame
 from fogsim.overrides import override
@@ -299,8 +304,73 @@ def test_a_standard_deviation_on_the_near_side_decides(beyond, opens):
     mean = np.array([motion.pose.x + stop + np.sqrt(prior.covariance[0, 0]) + beyond, 0.0])
     far = tracking.start(prior._replace(mean=mean + np.array([50.0, 0.0])))
     tracks = far, tracking.start(prior._replace(mean=mean))
-    assert choose([], tracks, motion, replace(scenario, filters=()), False).open == opens
-    assert choose([], (far,), motion, replace(scenario, filters=()), True).open
+    assert choose([], tracks, motion, replace(scenario, filters=()), False, Bayes(), None).open == opens
+    assert choose([], (far,), motion, replace(scenario, filters=()), True, Bayes(), None).open
+
+
+# What is told of a decision
+
+
+@pytest.mark.parametrize("policy", [p for p in POLICIES if p != "open_loop"])
+def test_every_decision_is_told_with_belief_threshold_losses_and_reason(policy):
+    scenario = encounter("barrier", driver=Driver(belief="kalman", policy=policy))
+    frames, _ = drive(scenario, 5)
+    k, made = 0, POLICIES[policy]()
+    state = made.init()
+    for k, frame in enumerate(frames):
+        assert REASONS[int(frame.reason)]
+        q, table = float(frame.in_path[0]), frame.loss_table
+        assert 0.0 <= q <= frame.log_probs[0, 0].max() + 1e-12 or q <= np.exp(frame.log_probs[0, 0, 1]) + 1e-12
+        assert (table == scenario.loss.table(None)).all()
+        plain = [PROCEED, SLOW, BRAKE]  # a change of lane is charged with what stands there
+        expected = (1.0 - q) * table[:, 0] + q * table[:, 1]
+        assert frame.expected_loss[0, plain] == pytest.approx(expected[plain], abs=1e-12)
+        assert 0.0 < frame.decision_ms < 1e3
+    del k, made, state
+    assert len({int(f.reason) for f in frames}) >= (1 if policy in ("bayes", "most_likely_label") else 2)
+
+
+@pytest.mark.parametrize("policy", list(POLICIES))
+def test_the_shadows_do_not_depend_on_who_drives_until_he_does(policy):
+    """All beliefs would do by Bayes' rule and by the likeliest label what they would do whoever drives."""
+    (by_bayes, _), (frames, _) = (drive(encounter("bag", driver=Driver("kalman", p)), 5) for p in ("bayes", policy))
+    same = next((k for k, (a, b) in enumerate(zip(by_bayes, frames, strict=False)) if a.action != b.action), 10**6)
+    for a, b in zip(by_bayes[:same], frames[:same], strict=False):
+        np.testing.assert_array_equal(a.shadow_action, b.shadow_action)
+        np.testing.assert_array_equal(a.expected_loss, b.expected_loss)
+
+
+def test_a_driver_with_hysteresis_remembers_what_it_did():
+    """Left alone it would leave the brakes as soon as that is a little better; with a margin of 1000 it never does."""
+    plain = encounter("bag", driver=Driver("kalman", "most_likely_label"))
+    held = replace(plain, driver=replace(plain.driver, hysteresis=1000.0))
+    for seed in range(5, 25):
+        actions = [int(f.action) for f in drive(plain, seed)[0]]
+        if any(b < a for a, b in zip(actions, actions[1:], strict=False)):
+            kept = [int(f.action) for f in drive(held, seed)[0]]
+            assert all(b >= a for a, b in zip(kept, kept[1:], strict=False))
+            return
+    pytest.fail("no seed in which the label was taken back")
+
+
+def test_the_sprt_is_told_the_prior_of_the_encounter():
+    two = replace(encounter(), hazards=(Hazard(barrier_probability=0.1), Hazard(barrier_probability=0.2)))
+    assert policy_of(replace(two, driver=Driver(policy="sprt"))).prior == pytest.approx(0.28)
+    assert policy_of(replace(two, driver=Driver(policy="conformal", threshold=0.2))).threshold == 0.2
+
+
+def test_physical_losses_follow_the_approach():
+    scenario = encounter("barrier", loss=PhysicalLoss(), driver=Driver("kalman", "bayes"))
+    frames, looks = drive(scenario, 5)
+    for frame, look in zip(frames[1:], looks[1:], strict=True):
+        speed = look.motion.delta[0] / scenario.dt
+        assert frame.loss_table[0, 1] <= 100.0 * (max(speed, 7.25) / 7.25) ** 2 + 1e-9
+        assert frame.loss_table[3, 0] > 0.0
+    brake = np.array([f.loss_table[3, 1] for f in frames])
+    at = next(k for k, f in enumerate(frames) if f.at_decision_point)
+    assert brake[at] < 5.0
+    assert frames[-1].action == BRAKE
+    assert not frames[-1].collided
 
 
 # What a scenario may ask for

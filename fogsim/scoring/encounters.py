@@ -64,7 +64,7 @@ class Encounter:
     shadow_action : array (beliefs, policies)
         What each belief under each policy would do at the decision point; `NO_ACTION` where it was not reached.
     loss : array (actions, 2)
-        When the path is clear, and when a barrier, or what else must not be hit, is in it.
+        When the path is clear, and when a barrier, or what else must not be hit, is in it; see `loss_table`.
     collided, impact_speed, actions
         What came of it: the collision, its speed (m/s, NaN without), and which actions the driver took (bools).
     approach_speed : float
@@ -186,13 +186,24 @@ def encounter(replay: Log, name: str = "") -> Encounter:
         in_path=obstacle_in_path(replay, scenario["ego"]["width"]),
         log_probs=_at_moments(replay, at),
         shadow_action=_shadow(replay, at[0]),
-        loss=np.array([scenario["loss"][action] for action in ACTIONS]),
+        loss=loss_table(replay, at[0]),
         collided=bool(collided.any()),
         impact_speed=float(speed[np.argmax(collided)]) if collided.any() else float("nan"),
         actions=tuple(bool(x) for x in np.isin(range(len(ACTIONS)), replay.column("action"))),
         approach_speed=float(speed.max()),
         distance_left=float(replay.column("distance_left")[-1, 0]),
     )
+
+
+def loss_table(replay: Log, decision: int | None) -> Array:
+    """The scenario's where it is constant, else the one at the decision point, or the last where that was not reached.
+
+    One table for the whole encounter: what is decided there is judged by what was known there.
+    """
+    constant = replay.scenario["loss"]
+    if all(action in constant for action in ACTIONS):
+        return np.array([constant[action] for action in ACTIONS])
+    return replay.column("loss_table")[-1 if decision is None else decision]
 
 
 def setting_hash(scenario: dict[str, Any]) -> str:

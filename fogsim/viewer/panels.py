@@ -8,6 +8,7 @@ import numpy as np
 import pygame
 
 from filters.belief import entropy
+from filters.policy import REASONS
 from filters.spec import BARRIER, CLASSES
 from fogsim.frame import ACTIONS, POLICIES, Frame
 from fogsim.viewer import style
@@ -144,8 +145,16 @@ def draw_decision(surface: pygame.Surface, area: pygame.Rect, frame: Frame, view
     shout = "COLLISION" if crash else words(ACTIONS[action]).upper()
     style.write(surface, shout, (banner.x + 22, banner.centery), 22, style.TEXT, True, "midleft")
     style.write(surface, _stage(frame, view), (banner.right - 12, banner.centery), 11, style.TEXT, anchor="midright")
+    style.write(surface, why(frame), (area.right - 16, area.y + 102), 11, style.MUTED, anchor="topright")
     if view.driver in view.beliefs:
         _losses(surface, area, frame.expected_loss[view.beliefs.index(view.driver)], action)
+
+
+def why(frame: Frame) -> str:
+    """The reason of what the driver does, and from which q on it would do more; "" in logs that do not tell."""
+    reason, threshold = int(frame.reason), float(frame.threshold)
+    more = f", more from q = {threshold:.3f}" if np.isfinite(threshold) else ""
+    return REASONS[reason] + more if 0 <= reason < len(REASONS) else ""
 
 
 def _stage(frame: Frame, view: View) -> str:
