@@ -44,7 +44,8 @@ class Situation(NamedTuple):
     `lateral` m is ego's path in the lane frame, `next_lane` the centre of the next one, `half_width`
     half of ego's, `gap` the free length of the next lane; before the decision point (`open` False)
     only proceed and slow may be taken. `half_lengths` m are halves of equally likely lengths of a barrier.
-    `distance` m is left to the near side of the nearest candidate ahead, as perception has it, `speed` m/s ego's.
+    `distance` m is left to the near side of the nearest candidate ahead, as perception has it, `speed` m/s ego's;
+    `delays` s is how long each action would take to be in effect, 0 of the one that is.
     """
 
     lateral: float
@@ -55,6 +56,7 @@ class Situation(NamedTuple):
     half_lengths: tuple[float, ...]
     distance: float
     speed: float
+    delays: tuple[float, ...]
     car: Car
 
 

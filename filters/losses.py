@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from filters.decision import Car, Situation
+from filters.decision import BRAKE, CHANGE_LANE, PROCEED, SLOW, Car, Situation
 from filters.spec import Array
 
 
@@ -40,8 +40,9 @@ class Loss:
 class PhysicalLoss:
     """Losses of ego at speed v with d metres left, from what each action does over them. The unit is 3 s lost.
 
-    Let r, a, b be the car's reaction, full and gentle deceleration, c its cruise, u its slow speed, and s = d - v r
-    what is left once the action is in effect, at least 0.
+    Let a, b be the car's full and gentle deceleration, c its cruise, u its slow speed, r how long the action takes to
+    be in effect, and s = d - v r what is left then, at least 0. A car that brakes already has r = 0: with its reaction
+    charged again at every tick braking would seem in vain at the last, and be given up.
 
     *Impact*, with a barrier in the path: I (v_i / v_ref)², the share of kinetic energy, with v_i² by constant
     acceleration over s: proceed min(c², v² + 2 b s), slow max(u², v² - 2 b s), brake max(0, v² - 2 a s).
@@ -92,17 +93,20 @@ class PhysicalLoss:
     def table(self, situation: Situation) -> Array:
         """Losses here and now."""
         car, v = situation.car, situation.speed
-        slow, room = car.slow_factor * car.cruise, max(0.0, situation.distance - v * car.reaction)
+        slow, room = car.slow_factor * car.cruise, [max(0.0, situation.distance - v * r) for r in situation.delays]
         rear = self.energy(v * v) * 0.5 * self.follower_too_near(v, car)
-        proceed = (0.0, self.energy(reached(v, car.cruise, car.comfort, room)))
+        proceed = (0.0, self.energy(reached(v, car.cruise, car.comfort, room[PROCEED])))
         return np.array(
             [
                 proceed,
-                (self.second * slow_time(v, slow, car, room), self.energy(reached(v, slow, car.comfort, room))),
+                (
+                    self.second * slow_time(v, slow, car, room[SLOW]),
+                    self.energy(reached(v, slow, car.comfort, room[SLOW])),
+                ),
                 proceed if isclose(situation.lateral, situation.next_lane) else self.swerved(situation),
                 (
                     self.second * (stop_time(v, car) + self.stand) + rear,
-                    self.energy(reached(v, 0.0, car.deceleration, room)) + rear,
+                    self.energy(reached(v, 0.0, car.deceleration, room[BRAKE])) + rear,
                 ),
             ]
         )
@@ -123,7 +127,7 @@ class PhysicalLoss:
         v, reach = situation.speed, situation.half_width + max(situation.half_lengths)
         hit = self.energy(v * v)
         merge = 0.5 * self.beside * hit
-        clears = v * (situation.car.reaction + sqrt(2.0 * reach / self.swerve)) <= situation.distance
+        clears = v * (situation.delays[CHANGE_LANE] + sqrt(2.0 * reach / self.swerve)) <= situation.distance
         return merge, merge + (self.clip if clears else 1.0) * hit
 
 

@@ -67,6 +67,7 @@ def choose(
     opened: bool,
     policy: Policy[Any],
     state: Any,
+    delays: tuple[float, ...],
 ) -> Choice:
     """What every belief (rows; columns are candidates) would do, and what the driver does by its policy and `state`.
 
@@ -74,7 +75,7 @@ def choose(
     is within the stopping distance of ego's front, and stays open: the same moment for all filters.
     """
     clock, x = perf_counter(), motion.pose.x
-    situation = situation_of(tracks, motion, scenario, opened)
+    situation = situation_of(tracks, motion, scenario, opened, delays)
     losses = scenario.loss.table(situation)
     ahead = [[b for b in row if b.position.mean[0] - x > -PASSED] for row in beliefs]
     names = belief_names(scenario)
@@ -96,8 +97,10 @@ def choose(
     )
 
 
-def situation_of(tracks: tuple[Track, ...], motion: EgoMotion, scenario: Scenario, opened: bool) -> Situation:
-    """Where ego is, by odometry and perception."""
+def situation_of(
+    tracks: tuple[Track, ...], motion: EgoMotion, scenario: Scenario, opened: bool, delays: tuple[float, ...]
+) -> Situation:
+    """Where ego is, by odometry and perception; `delays` follow from what it was told to do."""
     ego, road, x = scenario.ego, scenario.road, motion.pose.x
     speed = motion.delta[0] / scenario.dt
     near = [t.position.mean[0] - np.sqrt(t.position.covariance[0, 0]) - x for t in tracks]
@@ -111,6 +114,7 @@ def situation_of(tracks: tuple[Track, ...], motion: EgoMotion, scenario: Scenari
         half_lengths=half_lengths(*scenario.barrier.length),
         distance=float(max(0.0, min(ahead, default=FARTHEST))),
         speed=float(speed),
+        delays=delays,
         car=car_of(scenario),
     )
 
@@ -124,8 +128,15 @@ def car_of(scenario: Scenario) -> Car:
 def decision_point(scenario: Scenario) -> Situation:
     """Where the full choice opens for a car that has not slowed, in its own lane."""
     car, road = car_of(scenario), scenario.road
-    distance = stopping_distance(scenario.ego, car.cruise)
-    lengths = half_lengths(*scenario.barrier.length)
     return Situation(
-        0.0, road.lane_width, 0.5 * scenario.ego.width, road.next_lane_gap, True, lengths, distance, car.cruise, car
+        lateral=0.0,
+        next_lane=road.lane_width,
+        half_width=0.5 * scenario.ego.width,
+        gap=road.next_lane_gap,
+        open=True,
+        half_lengths=half_lengths(*scenario.barrier.length),
+        distance=stopping_distance(scenario.ego, car.cruise),
+        speed=car.cruise,
+        delays=(0.0, *[car.reaction] * 3),
+        car=car,
     )

@@ -82,7 +82,8 @@ def run(scenario: Scenario, seed: int) -> Generator[Frame, int | None, None]:
         followers.step(percepts, motion if tick else None, scenario.dt, world.time)
         fused = perf_counter()
         beliefs = followers.beliefs()
-        choice = choose(beliefs, memory.tracks, motion, scenario, opened, policy, state)
+        delays = car.delays(world.ego, scenario.ego)
+        choice = choose(beliefs, memory.tracks, motion, scenario, opened, policy, state, delays)
         state = choice.state
         rest = perceived - clock + perf_counter() - fused
         sent = yield frame_of(

@@ -8,6 +8,7 @@ import runpy
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import fogsim.scenario
@@ -68,7 +69,7 @@ def wrong_types(value: Any, path: str = "") -> Iterator[str]:
 
 
 def _wrong(value: Any, hint: Any, path: str) -> Iterator[str]:
-    kind = get_origin(hint) or hint
+    kind = hint if isinstance(hint, UnionType) else get_origin(hint) or hint
     fits = isinstance(value, (int, float) if kind is float else kind)
     if not fits or (isinstance(value, bool) and kind is not bool):
         yield f"{path} is {value!r}, expected {getattr(hint, '__name__', hint) if kind is not tuple else hint}"

@@ -16,6 +16,7 @@ OPEN = Situation(
     half_lengths=half_lengths(0.4, 2.0),
     distance=18.0,
     speed=7.25,
+    delays=(1.0,) * 4,  # whatever it does, something else is in effect
     car=CAR,
 )
 EARLY = OPEN._replace(open=False, distance=30.0)

@@ -106,6 +106,13 @@ def test_the_faster_the_worse():
     assert (np.diff(losses[:, PROCEED, BLOCKED]) >= 0.0).all()
 
 
+def test_braking_that_is_in_effect_is_never_in_vain():
+    """From its full speed to a stop, at every metre of the way."""
+    for left in np.linspace(8.76, 0.1, 50):
+        now = table(left, np.sqrt(6.0 * left), delays=(1.0, 1.0, 1.0, 0.0))
+        assert int(np.argmin(now[:, BLOCKED])) == BRAKE
+
+
 def test_a_follower_is_surprised_by_braking_hard_and_not_by_braking_gently():
     gentle = table(car=CAR._replace(deceleration=CAR.comfort))
     assert gentle[BRAKE, BLOCKED] == pytest.approx(0.0, abs=3.0)  # it stops late, unhit

@@ -52,7 +52,7 @@ def test_every_decision_says_what_it_expects_and_why(policy):
 def test_beyond_its_threshold_a_policy_does_the_next_stronger_action_and_short_of_it_the_same(
     policy, situation, losses
 ):
-    """Whatever the belief: just below the threshold that a decision tells its action stands, just above another does."""
+    """Just below the threshold that a decision tells its action stands, just above another does."""
     told = 0
     for q in (1e-5, 1e-3, 0.01, 0.03, 0.1, 0.3, 0.45, 0.6, 0.9, 0.999):
         decision = decide(policy, q, situation, losses)

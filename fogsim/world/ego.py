@@ -58,6 +58,12 @@ def react(state: EgoState, asked: int, ego: Ego, road: Road, dt: float) -> EgoSt
     return state._replace(asked=asked, waited=waited, action=action, target_y=target_y)
 
 
+def delays(state: EgoState, ego: Ego) -> tuple[float, ...]:
+    """How long each of ACTIONS would take to be in effect if it were asked for from now on, s."""
+    waited = {state.asked: state.waited, state.action: ego.reaction}
+    return tuple(max(0.0, ego.reaction - waited.get(action, 0.0)) for action in range(len(ACTIONS)))
+
+
 def step(state: EgoState, asked: int, ego: Ego, road: Road, dt: float) -> EgoState:
     """One step of the bicycle: x' = v cos(yaw), y' = v sin(yaw), yaw' = v tan(steer) / wheelbase."""
     state = react(state, asked, ego, road, dt)
