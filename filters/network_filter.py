@@ -17,6 +17,7 @@ not average out. Epistemic uncertainty is the mutual information of label and we
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,15 +35,15 @@ class NetworkState(NamedTuple):
     position: Gaussian
 
 
-class NetworkFilter:
+class NetworkFilter(ABC):
     """All but `update`, which makes evidence of a measurement; states have at least the parts of `NetworkState`."""
 
     model: Model
     checkpoint: str
 
+    @abstractmethod
     def draws(self) -> int:
         """How many draws of the weights the checkpoint holds, S."""
-        raise NotImplementedError
 
     def init(self, prior: Prior, rng: np.random.Generator) -> Any:
         return NetworkState(np.tile(normalise(prior.log_probs), (self.draws(), 1)), prior.position)

@@ -7,11 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from filters.posterior import checkpoint, served
-from filters.posterior.convnet import ConvNet
+from filters.posterior import checkpoint
 from filters.posterior.likelihoods import Bernoulli
 from filters.posterior.mlp import Mlp
-from filters.posterior.pyro_svi import PyroSvi
 from filters.posterior.reparameterised import Reparameterised
 from filters.posterior.spec import Data, predict
 from tests.test_posterior import ENGINES, MOONS, generator
@@ -33,14 +31,6 @@ def test_what_was_saved_predicts_the_same(engine, tmp_path):
     ways = (made, state), (again, loaded)
     first, second = (predict(e, s, MOONS.x[:9], generator(1)) for e, s in ways)
     assert torch.equal(first.mean, second.mean)
-
-
-def test_a_convolutional_network_is_kept_but_not_served(tmp_path):
-    made = PyroSvi(ConvNet((1, 6, 9), 1, (2, 2), 3), Bernoulli())
-    checkpoint.save(tmp_path / "a.safetensors", made, made.init(generator()), {})
-    assert checkpoint.load(tmp_path / "a.safetensors")[0] == made
-    with pytest.raises(ValueError, match="is of a ConvNet; served are multilayer perceptrons"):
-        served.load(tmp_path / "a.safetensors", 5)
 
 
 @pytest.fixture

@@ -20,16 +20,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from filters import bnn
-from filters.network_filter import average
 from filters.posterior import checkpoint, served
 from filters.posterior.ensemble import Ensemble
 from filters.posterior.likelihoods import Categorical, Gaussian
 from filters.posterior.mlp import Mlp
 from filters.posterior.reparameterised import Reparameterised
 from filters.posterior.spec import predict
-from filters.spec import FEATURES
-from filters.trained import shipped
 from fogsim.cli import main
 from fogsim.open_inference import OUTPUTS, ROWS, RequestError, question
 from fogsim.serve_command import listening
@@ -135,17 +131,6 @@ def test_what_is_served_is_the_posterior_of_the_standardised_inputs(tmp_path):
         np.testing.assert_allclose(model.predict(x)[name], part.reshape(9, -1), atol=1e-6)
     assert isinstance(model.ensemble, Ensemble)
     assert len(model.ensemble.biases[0]) == DRAWS
-
-
-def test_the_network_of_a_filter_is_served_as_the_filter_asks_it():
-    net, _ = bnn.network(shipped("bnn"))
-    x = net.mean + 9.0 * net.deviation * np.random.default_rng(0).normal(size=(50, len(FEATURES)))
-    for compact, within in ((False, 1e-5), (True, 0.01)):
-        made = served.load(shipped("bnn"), DRAWS, compact).predict(x)
-        expected = np.exp(average(bnn.evidence(net, x) + net.prior))
-        np.testing.assert_allclose(made["mean"], expected, atol=within)
-    few = served.load(shipped("bnn"), 3).predict(x)["mean"]
-    np.testing.assert_allclose(few, np.exp(average((bnn.evidence(net, x) + net.prior)[:, :3])), atol=1e-5)
 
 
 def test_a_client_learns_what_is_served(server, triton):

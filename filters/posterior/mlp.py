@@ -7,6 +7,7 @@ The last row of each W_l (in + 1, out) is its bias.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -17,15 +18,15 @@ from torch import Tensor
 SPREAD = 1.5  # of the prior: deviation SPREAD / sqrt(fan-in), so that activations neither grow nor vanish with depth
 
 
-class Layers:
+class Layers(ABC):
     """A network's weights as one vector and as matrices, layer by layer, their prior and start."""
 
     sizes: tuple[int, ...]  # numbers of inputs, first, and outputs, last
 
     @property
+    @abstractmethod
     def shapes(self) -> list[tuple[int, int]]:
         """Of each layer's weights, bias included."""
-        raise NotImplementedError
 
     @property
     def parameters(self) -> int:
