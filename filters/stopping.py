@@ -23,7 +23,7 @@ from scipy.special import expit
 from filters.belief import LOG_ODDS_LIMIT
 from filters.spec import BARRIER, Array
 
-WAIT = -1
+WAIT, LEAVE = -1, -2
 LOG_ODDS = np.linspace(-LOG_ODDS_LIMIT, LOG_ODDS_LIMIT, 241)  # .115 apart
 NODES = np.linspace(-6.0, 6.0, 121)  # standard deviations; even ones, as V has kinks that Gauss and Hermite's straddle
 WEIGHTS = np.exp(-0.5 * NODES**2) / np.exp(-0.5 * NODES**2).sum()
@@ -48,14 +48,21 @@ class Problem(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Expected loss, and the action to take or `WAIT` (steps, log_odds), at the log-odds `LOG_ODDS`."""
+    """Expected loss, and the action to take, `WAIT` or `LEAVE` (steps, log_odds), at the log-odds `LOG_ODDS`."""
 
     value: Array
     action: NDArray[np.int_]
 
 
-def solve(problem: Problem) -> Plan:
+def solve(problem: Problem, elsewhere: Array | None = None) -> Plan:
     """The plan of least expected loss; where waiting gains nothing it acts.
+
+    Parameters
+    ----------
+    problem : Problem
+        Steps, losses and evidence.
+    elsewhere : array (steps, log_odds), optional
+        Expected loss of leaving for another plan, inf where one cannot: to wait at another speed, say.
 
     Raises
     ------
@@ -67,6 +74,9 @@ def solve(problem: Problem) -> Plan:
     actions: list[NDArray[np.int_]] = []
     for k in range(len(problem.losses)):
         value, action = acting(problem, k)
+        if elsewhere is not None:
+            action = np.where(elsewhere[k] < value, LEAVE, action)
+            value = np.minimum(elsewhere[k], value)
         if k:
             later = going_on(problem, k, values[-1])
             waits = later < value - 1e-12
@@ -140,7 +150,8 @@ def fit_rate(
     Parameters
     ----------
     distance, visibility, metres, increment, truth : array (steps,)
-        m left, m, m driven, change of the log-odds of a barrier, and the class; of many encounters.
+        m left, m, m driven, change of the log-odds of a barrier, and the class; of many encounters. Leave out steps
+        that began near `LOG_ODDS_LIMIT`: there nothing can be learnt, whatever is seen.
 
     Raises
     ------

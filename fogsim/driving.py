@@ -51,9 +51,15 @@ def policy_of(scenario: Scenario) -> Policy[Any]:
     """The driver's policy, told what it must know of the encounter."""
     driver = scenario.driver
     clear = float(np.prod([1.0 - h.barrier_probability for h in scenario.hazards]))
-    settings: dict[str, dict[str, float]] = {
+    settings: dict[str, dict[str, Any]] = {
         "sprt": {"prior": 1.0 - clear},
         "conformal": {"threshold": driver.threshold},
+        "optimal_stopping": {
+            "losses": scenario.loss,
+            "point": decision_point(scenario),
+            "visibility": scenario.fog.visibility,
+            "margin": scenario.ego.margin,
+        },
     }
     policy = POLICY[driver.policy](**settings.get(driver.policy, {}))
     return Hysteresis(policy, driver.hysteresis) if driver.hysteresis else policy

@@ -5,6 +5,8 @@ import numpy as np
 from filters.decision import Car, Situation, half_lengths
 from filters.losses import Loss
 from filters.spec import Belief, Gaussian
+from fogsim.driving import policy_of
+from fogsim.scenario import Driver, Scenario
 
 CAR = Car(cruise=7.25, slow_factor=0.63, reaction=1.0, deceleration=3.0, comfort=2.5)  # the default's
 OPEN = Situation(
@@ -25,3 +27,8 @@ TABLE = Loss().table(OPEN)
 
 def belief(barrier, y=0.0, deviation=0.1):
     return Belief(np.log([1.0 - barrier, barrier]), Gaussian(np.array([20.0, y]), np.diag([0.1, deviation**2])))
+
+
+def made(name):
+    """The policy of a name as the default encounter has it."""
+    return policy_of(Scenario(driver=Driver(policy=name)))

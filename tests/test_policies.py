@@ -4,17 +4,26 @@ import numpy as np
 import pytest
 
 from filters.decision import BRAKE, CHANGE_LANE, PROCEED, SLOW, outlook
-from filters.losses import PhysicalLoss
+from filters.losses import Loss, PhysicalLoss
 from filters.policies import POLICIES, Hysteresis
 from filters.policies.bayes import Bayes
 from filters.policies.conformal import Conformal
 from filters.policies.most_likely_label import MostLikelyLabel
+from filters.policies.optimal_stopping import ACTED, CRUISING, SLOWED, stopping_policy
 from filters.policies.sprt import Sprt
 from filters.policy import REASONS
-from tests.deciding import EARLY, OPEN, TABLE, belief
+from fogsim.driving import decision_point
+from fogsim.scenario import Scenario
+from tests.deciding import EARLY, OPEN, TABLE, belief, made
+
+
+def named(policy):
+    inner = getattr(policy, "policy", policy)
+    return type(inner).__name__ + ("" if inner is policy else " held")
+
 
 EVERY = pytest.mark.parametrize(
-    "policy", [*(p() for p in POLICIES.values()), *(Hysteresis(p(), 2.0) for p in POLICIES.values())], ids=repr
+    "policy", [*map(made, POLICIES), *(Hysteresis(made(p), 2.0) for p in POLICIES)], ids=named
 )
 
 
@@ -63,13 +72,13 @@ def test_beyond_its_threshold_a_policy_does_the_next_stronger_action_and_short_o
             assert below == decision.action < above
         else:
             assert decide(policy, 1.0 - 1e-9, situation, losses).action <= decision.action
-    name = repr(policy)
+    name = named(policy)
     assert (told > 0) == (not ("OpenLoop" in name or (situation is EARLY and ("Label" in name or "Conf" in name))))
 
 
 def test_nobody_ahead_is_no_reason_to_brake():
     for name in POLICIES:
-        policy = POLICIES[name]()
+        policy = made(name)
         assert policy.decide(policy.init(), [], TABLE, OPEN)[1].action == PROCEED, name
 
 
@@ -181,3 +190,62 @@ def test_a_stronger_action_never_waits():
 def test_a_margin_that_is_none_is_refused(margin):
     with pytest.raises(ValueError, match="expected >= 0 and finite"):
         Hysteresis(Bayes(), margin)
+
+
+# Optimal stopping
+
+SLOW_SPEED = 0.63 * 7.25
+PATIENT = made("optimal_stopping")
+
+
+def at(room, speed=SLOW_SPEED, **changes):
+    """An open choice `room` m before the last point at which a car of this speed stops, a metre kept."""
+    return OPEN._replace(distance=OPEN.car.stopping(speed) + 1.0 + room, speed=speed, **changes)
+
+
+@pytest.mark.parametrize("q", [0.03, 0.2, 0.6])
+def test_it_waits_where_bayes_rule_acts_while_there_is_room(q):
+    state, decision = PATIENT.decide(SLOWED, [belief(q)], TABLE, at(0.9))
+    assert (state, decision.action, decision.reason) == (SLOWED, SLOW, "worth waiting")
+
+
+@pytest.mark.parametrize("q", [1e-5, 0.01, 0.03, 0.2, 0.6, 0.999])
+@pytest.mark.parametrize("changes", [{}, {"gap": 10.0}], ids=["gap", "no gap"])
+def test_at_the_last_point_it_does_as_bayes_rule_on_the_losses_of_now(q, changes):
+    _, decision = PATIENT.decide(SLOWED, [belief(q)], TABLE, at(-0.01, **changes))
+    assert decision.reason == "last moment"
+    assert decision.action == decide(Bayes(), q, at(-0.01, **changes)).action
+
+
+def test_once_it_has_acted_it_does_not_wait_again():
+    """A braking car stops in less and would find itself with room again."""
+    state, decision = PATIENT.decide(SLOWED, [belief(0.6)], TABLE, at(-0.01))
+    assert (state, decision.action) == (ACTED, BRAKE)
+    state, decision = PATIENT.decide(state, [belief(0.6)], TABLE, at(0.9, speed=2.0))
+    assert (state, decision.action, decision.reason) == (ACTED, BRAKE, "least expected loss")
+
+
+def test_it_slows_down_in_time_and_remembers_that_it_has():
+    far = EARLY._replace(distance=30.0)
+    state, decision = PATIENT.decide(PATIENT.init(), [belief(0.5)], TABLE, far)
+    assert (state, decision.action) == (SLOWED, SLOW)
+    sure, decision = PATIENT.decide(PATIENT.init(), [belief(1e-4)], TABLE, far)
+    assert (sure, decision.action) == (CRUISING, PROCEED)
+    state, decision = PATIENT.decide(state, [belief(1e-4)], TABLE, far._replace(speed=SLOW_SPEED))
+    assert (state, decision.action) == (SLOWED, SLOW)  # paid for already: further evidence is free
+
+
+def test_in_clear_air_it_need_not_slow_to_know():
+    """What is known at the cruise in time is not paid for: a visibility of 80 m against one of 25 m."""
+    point = decision_point(Scenario())
+    found = {v: stopping_policy(Loss(), point, v, 2.0) for v in (25.0, 80.0)}
+    first = {v: p.decide(p.init(), [belief(0.5)], TABLE, EARLY)[1].action for v, p in found.items()}
+    assert first == {25.0: SLOW, 80.0: PROCEED}
+    values = [p.cruising.value[-1, 120] for p in found.values()]
+    assert values[1] < values[0] - 0.1
+
+
+def test_physical_losses_make_a_plan_too():
+    policy = stopping_policy(PhysicalLoss(), decision_point(Scenario()), 25.0, 2.0)
+    assert np.isfinite(policy.cruising.value).all()
+    assert policy.decide(SLOWED, [belief(0.3)], PhysicalLoss().table(at(0.9)), at(0.9))[1].reason == "worth waiting"

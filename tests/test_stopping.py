@@ -6,7 +6,7 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from filters.sprt import bounds
-from filters.stopping import LOG_ODDS, WAIT, Problem, Rate, fit_rate, solve, worth
+from filters.stopping import LEAVE, LOG_ODDS, WAIT, Problem, Rate, fit_rate, solve, worth
 from tests.deciding import TABLE
 
 Q = expit(LOG_ODDS)
@@ -113,6 +113,16 @@ def test_an_action_that_is_not_open_is_not_taken():
     task = problem(steps=5, nats=0.0, cost=0.0)
     task.losses[1:, 2:] = np.inf
     assert (solve(task).action[1:] < 2).all()
+
+
+def test_another_plan_is_left_for_where_it_is_worth_more_and_only_there():
+    task, other = problem(steps=10, nats=0.0, cost=0.0), np.full((10, len(LOG_ODDS)), 2.0)
+    plan = solve(task, other)
+    least = LINES.min(axis=1)
+    assert (plan.value[0] == np.minimum(least, 2.0)).all()
+    assert ((plan.action[0] == LEAVE) == (least > 2.0)).all()
+    shut = solve(task, np.full_like(other, np.inf))
+    assert (shut.action == solve(task).action).all()
 
 
 def test_losing_information_and_having_nothing_to_do_are_refused():

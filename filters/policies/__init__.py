@@ -10,6 +10,7 @@ from filters.policies.conformal import Conformal
 from filters.policies.hysteresis import Hysteresis
 from filters.policies.most_likely_label import MostLikelyLabel
 from filters.policies.open_loop import OpenLoop
+from filters.policies.optimal_stopping import stopping_policy
 from filters.policies.sprt import Sprt
 from filters.policy import Decision, Policy
 
@@ -20,5 +21,6 @@ POLICIES: dict[str, Callable[..., Policy[Any]]] = {
     "most_likely_label": MostLikelyLabel,
     "sprt": Sprt,
     "conformal": Conformal,
+    "optimal_stopping": stopping_policy,  # told the losses and the car, of which it makes its plans
     "open_loop": OpenLoop,
 }
