@@ -25,8 +25,8 @@ WOULD = {
 def table_of(replay: Replay, title: str) -> Table:
     """Per belief: P(barrier) at first echo and at the decision point, distance left, its action, what came of it.
 
-    Of several candidates the numbers stand side by side. Actions are under the driver's policy, or Bayes' where it
-    only proceeds.
+    Of several candidates the numbers stand side by side. Actions are under the driver's policy, or Bayes' where no
+    other belief is logged under it.
     """
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     columns = ("belief", "P(barrier)\nfirst echo", "P(barrier)\ndecision", "left", "action", "outcome")
@@ -36,8 +36,9 @@ def table_of(replay: Replay, title: str) -> Table:
     decision = moments(replay)[0]
     policy = POLICIES.index(driver["policy"]) if driver["policy"] in POLICIES else 0
     for b, name in enumerate(replay.beliefs):
-        action = None if decision is None else int(replay.column("shadow_action")[decision, b, policy])
-        drives = name == driver["belief"] and driver["policy"] in POLICIES
+        drives = name == driver["belief"] and driver["policy"] != "open_loop"
+        would = replay.column("action") if drives else replay.column("shadow_action")[:, b, policy]
+        action = None if decision is None else int(would[decision])
         what = outcome(replay) if drives else "–" if action is None else WOULD[in_path][action]
         cells = (
             *chances(replay, b),

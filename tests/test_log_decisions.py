@@ -9,11 +9,14 @@ import pytest
 from filters.losses import PhysicalLoss
 from filters.policy import REASONS
 from fogsim import log, log_file
+from fogsim.commands import record as drive
 from fogsim.errors import UserError
-from fogsim.frame import SINCE
+from fogsim.frame import ACTIONS, SINCE
 from fogsim.log_file import columns
-from fogsim.scenario import Scenario
-from fogsim.scoring.encounters import encounter
+from fogsim.scenario import Driver, Scenario
+from fogsim.scoring.encounters import encounter, loss_table
+from fogsim.summary import outcome, table_of
+from tests.encounters import encounter as scenario_of
 from tests.frames import assert_same, frames, record
 
 NEW = [name for name, version in SINCE.items() if version == 4]
@@ -80,17 +83,12 @@ class Physical:
 
 
 def test_losses_that_vary_are_those_of_the_decision_point():
-    from fogsim.scoring.encounters import loss_table
-
     tables = np.arange(24.0).reshape(3, 4, 2)
     assert (loss_table(Physical(tables, None), 1) == tables[1]).all()
     assert (loss_table(Physical(tables, None), None) == tables[2]).all()
 
 
 def test_an_encounter_under_physical_losses_is_scored_from_its_log_alone(tmp_path):
-    from fogsim.commands import record as drive
-    from tests.encounters import encounter as scenario_of
-
     path = tmp_path / "physical.h5"
     scenario = scenario_of("barrier", loss=PhysicalLoss())
     drive(scenario, 3, path, "beliefs")
@@ -101,3 +99,15 @@ def test_an_encounter_under_physical_losses_is_scored_from_its_log_alone(tmp_pat
     assert found.realised_cost == pytest.approx(
         100.0 * min(1.0, (found.impact_speed / found.approach_speed) ** 2) * (found.loss[0, 1] / 100.0)
     )
+
+
+def test_the_summary_tells_what_the_driver_did_under_any_policy(tmp_path):
+    """Wald's driver has no shadow; what it did at the decision point is told, and of the others Bayes' rule."""
+    path = tmp_path / "conformal.h5"
+    drive(scenario_of("barrier", driver=Driver("kalman", "conformal")), 3, path, "beliefs")
+    with log.Replay(path) as replay:
+        table = table_of(replay, "")
+        action, what = (next(iter(column.cells)) for column in table.columns[-2:])
+        k = int(np.flatnonzero(replay.column("at_decision_point"))[0])
+        assert action == ACTIONS[int(replay.column("action")[k])] == "brake"
+        assert what == outcome(replay)
