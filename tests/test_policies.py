@@ -9,7 +9,7 @@ from filters.policies import POLICIES, Hysteresis
 from filters.policies.bayes import Bayes
 from filters.policies.conformal import Conformal
 from filters.policies.most_likely_label import MostLikelyLabel
-from filters.policies.optimal_stopping import ACTED, CRUISING, SLOWED, stopping_policy
+from filters.policies.optimal_stopping import ACTED, CRUISING, KEEP, SLOWED, stopping_policy
 from filters.policies.sprt import Sprt
 from filters.policy import REASONS
 from fogsim.driving import decision_point
@@ -199,8 +199,8 @@ PATIENT = made("optimal_stopping")
 
 
 def at(room, speed=SLOW_SPEED, **changes):
-    """An open choice `room` m before the last point at which a car of this speed stops, a metre kept."""
-    return OPEN._replace(distance=OPEN.car.stopping(speed) + 1.0 + room, speed=speed, **changes)
+    """An open choice `room` m before the last point at which a car of this speed stops."""
+    return OPEN._replace(distance=OPEN.car.stopping(speed) + KEEP + room, speed=speed, **changes)
 
 
 @pytest.mark.parametrize("q", [0.03, 0.2, 0.6])

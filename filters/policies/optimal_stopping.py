@@ -21,9 +21,9 @@ from filters.policy import NO_THRESHOLD, Decision, Reason
 from filters.spec import Array, Belief
 from filters.stopping import LEAVE, LOG_ODDS, WAIT, Plan, Problem, Rate, solve
 
-SPACING = 0.5  # m between the steps of a plan
+SPACING = 0.25  # m between the steps of a plan
 FARTHEST = 40.0  # m: farther away than this it does as here
-KEEP = 1.0  # m that are not driven up in waiting
+KEEP = 0.5  # m that are not driven up in waiting
 # Of the fused belief of Kalman and particle filter, 60 open-loop encounters of creeping_fog, steps that began short of
 # 7 nats and 6 m: fit_rate. The spread of those steps is that of four times the nats: evidence comes in jumps.
 RATE = Rate(127.0, 8.4)
