@@ -13,7 +13,7 @@ k = 0: too few barriers, λ = -∞, always act. Never report on the encounters t
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,7 +24,8 @@ from filters.spec import Array
 ROUNDING = 1e-9  # .29 * 100 is 28.999999999999996, and means 29
 
 
-class Threshold(NamedTuple):
+@dataclass(frozen=True)
+class Threshold:
     """Brake where score >= `value`, the k-th smallest of n barriers' scores; -∞ where k = 0.
 
     `expected_miss` is k / (n + 1). `delta` is the chance that the miss rate exceeds `alpha` over calibration sets: the
@@ -35,7 +36,7 @@ class Threshold(NamedTuple):
     k: int
     n: int
     alpha: float
-    guarantee: Literal["mean", "pac"]
+    guarantee: str
     expected_miss: float
     delta: float | None = None
 

@@ -14,6 +14,7 @@ evidence never hurts. V is interpolated linearly in q, which errs downwards by a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -125,7 +126,8 @@ def _check(problem: Problem) -> None:
         raise ValueError("found no action open at the last point, expected one: something must be done there")
 
 
-class Rate(NamedTuple):
+@dataclass(frozen=True)
+class Rate:
     """Nats per metre driven, A exp(-s r / V), r m from what is there in visibility V.
 
     What a beam brings back through fog falls as exp(-2 alpha r), alpha = 3 / V, and so does what it tells.

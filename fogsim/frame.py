@@ -68,6 +68,12 @@ class Frame:
     ]
     collided: Annotated[np.ndarray, np.bool_, (), "", "ego overlaps a barrier or an animal"]
     visibility: Annotated[np.ndarray, np.float64, (), "m", "true meteorological optical range"]
+    visibility_estimate: Annotated[
+        np.ndarray, np.float64, (), "m", "perception's visibility: exp of its mean of ln visibility"
+    ]
+    outside_card: Annotated[
+        np.ndarray, np.bool_, (), "", "the visibility estimated is outside of what the card was fitted in"
+    ]
     track_id: Annotated[np.ndarray, np.int16, ("track",), "", "-1 marks an empty slot"]
     truth_class: Annotated[np.ndarray, np.int8, ("track",), "", "index into KINDS; -1 in an empty slot"]
     truth_position: Annotated[np.ndarray, np.float64, ("track", "xy"), "m", "centre of the object"]
@@ -160,7 +166,11 @@ class Frame:
 # Left out of logs at level "beliefs".
 SCAN_FIELDS = ("range", "power", "label", "points", "radar")
 # Fields that logs of an earlier schema lack, and the schema that brought them.
-SINCE = {"sensor_evidence": 3, **dict.fromkeys(("in_path", "loss_table", "threshold", "reason", "decision_ms"), 4)}
+SINCE = {
+    "sensor_evidence": 3,
+    **dict.fromkeys(("in_path", "loss_table", "threshold", "reason", "decision_ms"), 4),
+    **dict.fromkeys(("visibility_estimate", "outside_card"), 5),
+}
 # Wall time is no part of what a seed determines: kept apart and left out of the content hash.
 TIMING_FIELDS = ("filter_ms", "decision_ms")
 

@@ -31,7 +31,7 @@ from fogsim.errors import UserError, one_line
 from fogsim.frame import ACTIONS, KINDS, POLICIES, SCAN_FIELDS, SENSORS, SINCE, TIMING_FIELDS, Column, Dims, schema
 
 SCHEMA = "fogsim"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 LEVELS = ("scans", "beliefs")
 ROWS = 32  # frames per buffer, per chunk of a small field, and per read
 JSON_ATTRIBUTES = ("software", "dims")
@@ -305,12 +305,12 @@ def check_column(path: Path, file: h5py.File, column: Column, dims: Dims) -> Non
 
 
 def absent(column: Column, dims: Dims) -> np.ndarray:
-    """What stands for a field that a log leaves out: NaN; -1 of integers, or of a scan's no last axis."""
+    """What stands for a field that a log leaves out: NaN, False; -1 of integers, or of a scan's no last axis."""
     shape = column.shape(dims)
     if column.name in SCAN_FIELDS and column.dtype.kind != "f":
         value = np.zeros((*shape[:-1], 0), column.dtype)
     else:
-        value = np.full(shape, np.nan if column.dtype.kind == "f" else -1, column.dtype)
+        value = np.full(shape, {"f": np.nan, "b": False}.get(column.dtype.kind, -1), column.dtype)
     value.flags.writeable = False
     return value
 

@@ -33,11 +33,14 @@ def frame_of(
     percepts: list[Percept],
     followers: Followers,
     beliefs: list[list[Belief]],
+    visibility: float,
     choice: Choice,
     opened: bool,
     rest: float,
 ) -> Frame:
-    """The record of a tick; `opened` is whether the choice was open before it, `rest` s what is not a filter's time."""
+    """The record of a tick; `visibility` m is perception's, `opened` whether the choice was open before it, `rest` s
+    what is not a filter's time.
+    """
     return Frame(
         time=np.array(world.time),
         ego_pose=pose,
@@ -47,6 +50,8 @@ def frame_of(
         at_decision_point=np.array(choice.open and not opened),
         collided=np.array(worlds.collided(world, scenario)),
         visibility=np.array(world.visibility),
+        visibility_estimate=np.array(visibility),
+        outside_card=np.array(scenario.card.outside(visibility)),
         **truth(world, pose, scenario, returns),
         features=slots(
             np.array([NO_LOOK if p.features is None else p.features.values for p in percepts], np.float32),

@@ -8,9 +8,10 @@ from time import perf_counter
 import numpy as np
 
 from filters import FILTERS, known_filters
+from filters.card import recalibrated
 from filters.models.optics import MOST_ECHOES, echo_table
 from filters.models.visibility import visibility_prior
-from filters.spec import EgoMotion, Gaussian, Pose, Prior, Scan
+from filters.spec import Belief, EgoMotion, Gaussian, Pose, Prior, Scan
 from filters.streams import stream
 from fogsim.background import Background, background_of
 from fogsim.driving import PASSED, belief_names, choose, policy_of
@@ -81,13 +82,26 @@ def run(scenario: Scenario, seed: int) -> Generator[Frame, int | None, None]:
         perceived = perf_counter()
         followers.step(percepts, motion if tick else None, scenario.dt, world.time)
         fused = perf_counter()
-        beliefs = followers.beliefs()
+        visibility = float(np.exp(memory.visibility.mean))
+        beliefs = believed(followers, scenario, visibility)
         delays = car.delays(world.ego, scenario.ego)
         choice = choose(beliefs, memory.tracks, motion, scenario, opened, policy, state, delays)
         state = choice.state
         rest = perceived - clock + perf_counter() - fused
         sent = yield frame_of(
-            world, pose, motion.pose, scenario, returns, readings, percepts, followers, beliefs, choice, opened, rest
+            world,
+            pose,
+            motion.pose,
+            scenario,
+            returns,
+            readings,
+            percepts,
+            followers,
+            beliefs,
+            visibility,
+            choice,
+            opened,
+            rest,
         )
         opened |= choice.open
         still = still + scenario.dt if world.ego.speed < 0.05 else 0.0
@@ -95,6 +109,13 @@ def run(scenario: Scenario, seed: int) -> Generator[Frame, int | None, None]:
             break
         action = choice.action if sent is None else sent
         world = worlds.step(world, action, scenario, stream(seed, "motion", tick))
+
+
+def believed(followers: Followers, scenario: Scenario, visibility: float) -> list[list[Belief]]:
+    """What all beliefs say of every candidate, recalibrated where the scenario has a card."""
+    maps = [scenario.card.of(name) for name in belief_names(scenario)]
+    rows = zip(followers.beliefs(), maps, strict=True)
+    return [[recalibrated(belief, found, visibility) for belief in row] for row, found in rows]
 
 
 def check(scenario: Scenario) -> None:

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass, field
 from math import inf
 
+from filters.card import Card
 from filters.losses import Loss, PhysicalLoss
 from filters.models.motion import BagMotion
 from filters.models.odometry import Odometry
@@ -122,6 +123,7 @@ class Scenario(Setting):
     street: Street = field(default_factory=Street)
     driver: Driver = field(default_factory=Driver)
     loss: Loss | PhysicalLoss = field(default_factory=Loss)
+    card: Card = field(default_factory=Card)
     filters: tuple[str, ...] = ("kalman", "particle", "kernel_bayes", "bnn")
     duration: float = 15.0
 

@@ -38,7 +38,7 @@ def test_what_decisions_rest_on_is_in_the_log_and_their_latency_beside_it(tmp_pa
     with h5py.File(path) as file:
         assert "timing/decision_ms" in file
         assert list(file.attrs["reasons"]) == list(REASONS)
-        assert file.attrs["schema_version"] == 4
+        assert file.attrs["schema_version"] == log_file.SCHEMA_VERSION
 
 
 def test_a_log_of_schema_3_is_read_verified_and_told_apart(old):

@@ -48,7 +48,7 @@ class Encounter:
     Parameters
     ----------
     setting : str
-        Hash of the scenario without its name, driver and filters: what with the seed makes two encounters the same.
+        Hash of the scenario without its name, driver, filters and card: with the seed it makes two encounters the same.
     driver : str
         "belief, policy" of who drove.
     complete : bool
@@ -207,8 +207,8 @@ def loss_table(replay: Log, decision: int | None) -> Array:
 
 
 def setting_hash(scenario: dict[str, Any]) -> str:
-    """Hash of what fixes the world: the scenario without its name, driver and filters."""
-    world = {key: value for key, value in scenario.items() if key not in ("name", "driver", "filters")}
+    """Hash of what fixes the world: the scenario without its name, driver, filters and card."""
+    world = {key: value for key, value in scenario.items() if key not in ("name", "driver", "filters", "card")}
     return hashlib.sha256(json.dumps(world, sort_keys=True).encode()).hexdigest()
 
 
