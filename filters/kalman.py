@@ -100,7 +100,9 @@ def seen_by_all(state: KalmanState, done: list[BankUpdate]) -> tuple[KalmanState
     evidence = np.logaddexp(evidence, FALSE_CLUSTER)
     log_probs = update_log_probs(state.log_probs, evidence)
     likeliest = done[int(np.argmax(log_probs))]
-    return KalmanState(log_probs, tuple(d.bank for d in done), log_scale), Info(evidence, nis=likeliest.nis)
+    return KalmanState(log_probs, tuple(d.bank for d in done), log_scale), Info(
+        evidence, nis=likeliest.nis, dof=MEASURED
+    )
 
 
 def missed_by_all(state: KalmanState, done: list[BankUpdate]) -> tuple[KalmanState, Info]:

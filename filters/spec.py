@@ -167,13 +167,16 @@ class Status(IntEnum):
 
 
 class Info(NamedTuple):
-    """What may be thrown away after an update. `log_evidence` (K,) in nats, one common constant free."""
+    """What may be thrown away after an update. `log_evidence` (K,) in nats, one common constant free; `nis` ~ χ² with
+    `dof` degrees of freedom, the length of the innovation, where the filter is right.
+    """
 
     log_evidence: Array
     ess: float = np.nan
     nis: float = np.nan
     resampled: bool = False
     status: Status = Status.OK
+    dof: int = 2
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def summary(infos: list[Info]) -> Info:
         infos[-1].nis,
         any(i.resampled for i in infos),
         max(i.status for i in infos),
+        infos[-1].dof,
     )
 
 

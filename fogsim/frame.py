@@ -103,6 +103,7 @@ class Frame:
     ]
     ess: Annotated[np.ndarray, np.float32, ("belief", "track"), "", "effective sample size, NaN without"]
     nis: Annotated[np.ndarray, np.float32, ("belief", "track"), "", "normalised innovation squared, NaN without"]
+    nis_dof: Annotated[np.ndarray, np.int8, ("belief", "track"), "", "degrees of freedom of nis"]
     status: Annotated[np.ndarray, np.int8, ("belief", "track"), "", "filters.spec.Status"]
     shadow_action: Annotated[
         np.ndarray, np.int8, ("belief", "policy"), "", "what this belief under this policy would do now"
@@ -169,7 +170,7 @@ SCAN_FIELDS = ("range", "power", "label", "points", "radar")
 SINCE = {
     "sensor_evidence": 3,
     **dict.fromkeys(("in_path", "loss_table", "threshold", "reason", "decision_ms"), 4),
-    **dict.fromkeys(("visibility_estimate", "outside_card"), 5),
+    **dict.fromkeys(("visibility_estimate", "outside_card", "nis_dof"), 5),
 }
 # Wall time is no part of what a seed determines: kept apart and left out of the content hash.
 TIMING_FIELDS = ("filter_ms", "decision_ms")

@@ -134,6 +134,7 @@ def belief_fields(
         "sensor_evidence": np.full((n, MAX_TRACKS, len(SENSORS), len(CLASSES)), np.nan),
         "ess": np.full((n, MAX_TRACKS), np.nan, np.float32),
         "nis": np.full((n, MAX_TRACKS), np.nan, np.float32),
+        "nis_dof": np.zeros((n, MAX_TRACKS), np.int8),
         "status": np.zeros((n, MAX_TRACKS), np.int8),
         "points": np.full((n, MAX_TRACKS, POINTS, 2), np.nan, np.float32),
     }
@@ -152,6 +153,7 @@ def belief_fields(
             for sensor, evidence in followed[k].evidence.items():
                 fields["sensor_evidence"][i, k, SENSORS.index(sensor)] = evidence
             fields["ess"][i, k], fields["nis"][i, k], fields["status"][i, k] = info.ess, info.nis, info.status
+            fields["nis_dof"][i, k] = info.dof
     return fields
 
 
