@@ -48,7 +48,7 @@ class Course:
     def __getitem__(self, index: int) -> Frame:
         return self.frames[index]
 
-    def column(self, name: str) -> np.ndarray:
+    def column(self, name: str, or_absent: bool = False) -> np.ndarray:
         """A field of every frame."""
         return np.stack([getattr(frame, name) for frame in self.frames])
 

@@ -227,14 +227,16 @@ class Replay:
         for start in range(0, length, ROWS):
             yield from self._frames(start, min(start + ROWS, length))
 
-    def column(self, name: str) -> np.ndarray:
-        """All committed rows (frames, ...) of one field.
+    def column(self, name: str, or_absent: bool = False) -> np.ndarray:
+        """All committed rows (frames, ...) of one field; if it may be absent, what stands for it in an earlier schema.
 
         Raises
         ------
         UserError
             If the log has no such field.
         """
+        if or_absent and name in self._absent:
+            return np.broadcast_to(self._absent[name], (len(self), *self._absent[name].shape))
         if name in self._absent:
             why, remedy = (
                 ("beliefs only", "with --log scans") if name in SCAN_FIELDS else ("an earlier schema", "it again")

@@ -31,6 +31,7 @@ __all__ = [
     "BagPrior",
     "Bank",
     "BarrierPrior",
+    "Card",
     "Driver",
     "Ego",
     "Fog",

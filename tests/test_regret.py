@@ -18,39 +18,15 @@ from fogsim.log import Replay
 from fogsim.runner import run
 from fogsim.scenario import Bank, Driver, Fog, Hazard, Lidar, Scenario
 from fogsim.scoring import metrics
-from fogsim.scoring.encounters import MOMENTS, Encounter, moments
+from fogsim.scoring.encounters import MOMENTS, moments
 from fogsim.scoring.regret import AT, VISIBILITIES
 from fogsim.scoring.report import print_score, to_dict
 from fogsim.scoring.scores import Score, score
+from tests.scored import encounter
 from tests.studies import study_of
 
 SMALL = Lidar(rings=8, lowest_deg=-7.0, highest_deg=0.0, columns=60, azimuth_deg=40.0)
 NEAR = (Hazard(x=24.0),)
-
-
-def encounter(seed, truth, visibility=25.0, **p) -> Encounter:
-    """An encounter in which each belief named has its P(barrier) at every moment."""
-    log_probs = np.log([[1.0 - q, q] for q in p.values()])
-    return Encounter(
-        name=f"{seed}.h5",
-        seed=seed,
-        setting="street",
-        driver="fused, open_loop",
-        complete=True,
-        frames=30,
-        beliefs=tuple(p),
-        truth=truth,
-        visibility=visibility,
-        in_path=bool(truth),
-        log_probs=np.broadcast_to(log_probs, (len(MOMENTS), len(p), 2)),
-        shadow_action=np.full((len(p), 2), 3),
-        loss=np.array([[0.0, 100.0], [1.0, 40.0], [3.0, 5.0], [6.0, 1.0]]),
-        collided=False,
-        impact_speed=math.nan,
-        actions=(True, False, False, False),
-        approach_speed=8.0,
-        distance_left=-1.0,
-    )
 
 
 def row(rows, belief="kalman", moment="10 m", visibility="all"):

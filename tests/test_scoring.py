@@ -180,7 +180,7 @@ class Memory:
     def __len__(self):
         return len(self.frames)
 
-    def column(self, name):
+    def column(self, name, or_absent=False):
         return np.array([getattr(f, name) for f in self.frames])
 
 

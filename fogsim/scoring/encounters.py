@@ -13,7 +13,9 @@ import numpy as np
 from filters.spec import BARRIER, CLASSES, Array
 from fogsim.errors import UserError
 from fogsim.frame import ACTIONS, OBSTACLES
+from fogsim.scoring.course import Course, course_of
 from fogsim.scoring.metrics import entropy
+from fogsim.scoring.place import crps, errors, nees
 
 RANGES = (20, 15, 10)  # m of distance left at which beliefs are scored, whatever they think
 MOMENTS = ("decision", *(f"{r} m" for r in RANGES), "first echo")
@@ -38,7 +40,7 @@ class Log(Protocol):
 
     def __len__(self) -> int: ...
 
-    def column(self, name: str) -> np.ndarray: ...
+    def column(self, name: str, or_absent: bool = False) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +63,24 @@ class Encounter:
         A barrier or an animal overlaps the path that ego would sweep in its own lane.
     log_probs : array (moments, beliefs, classes)
         At `MOMENTS`; NaN where the log did not reach one.
+    in_path_belief : array (moments, beliefs)
+        P(a barrier stands in the path), which decisions rest on.
+    visibility_estimate : array (moments,)
+        Perception's, m.
+    outside_card : bool
+        It was driven by a card that was not fitted in such fog as was met on the way.
+    nees, crps : array (moments, beliefs), (moments, beliefs, 2)
+        Of the belief's place; CRPS along and across the road, m. NaN where the belief has none.
+    nis, nis_dof : array (moments, beliefs)
+        As logged: of the update at that moment, NaN where there was none, and its degrees of freedom.
+    course : Course
+        Of each belief on the way.
+    duration : float
+        Of the log, s.
     shadow_action : array (beliefs, policies)
         What each belief under each policy would do at the decision point; `NO_ACTION` where it was not reached.
+    expected_cost : array (beliefs, policies)
+        What the belief expected that action to cost.
     loss : array (actions, 2)
         When the path is clear, and when a barrier, or what else must not be hit, is in it; see `loss_table`.
     collided, impact_speed, actions
@@ -84,7 +102,17 @@ class Encounter:
     visibility: float
     in_path: bool
     log_probs: Array
+    in_path_belief: Array
+    visibility_estimate: Array
+    outside_card: bool
+    nees: Array
+    crps: Array
+    nis: Array
+    nis_dof: Array
+    course: Course
+    duration: float
     shadow_action: np.ndarray
+    expected_cost: Array
     loss: Array
     collided: bool
     impact_speed: float
@@ -172,7 +200,8 @@ def encounter(replay: Log, name: str = "") -> Encounter:
     if not (classes[:, 0] >= 0).any():
         raise UserError(f"{name or 'log'} has no object in its first track, nothing to score: set scenario.hazards")
     scenario, speed, collided = replay.scenario, replay.column("ego_speed"), replay.column("collided")
-    at = moments(replay)
+    at, time, left = moments(replay), replay.column("time"), replay.column("distance_left")[:, 0]
+    shadow, log_probs = _shadow(replay, at[0]), replay.column("log_probs")[:, :, 0]
     return Encounter(
         name=name,
         seed=int(replay.seed),
@@ -184,14 +213,23 @@ def encounter(replay: Log, name: str = "") -> Encounter:
         truth=int(classes[classes[:, 0] >= 0, 0][0]),
         visibility=float(replay.column("visibility")[0]),
         in_path=obstacle_in_path(replay, scenario["ego"]["width"]),
-        log_probs=_at_moments(replay, at),
-        shadow_action=_shadow(replay, at[0]),
+        log_probs=_at(log_probs, at),
+        in_path_belief=_at(replay.column("in_path", True), at),
+        visibility_estimate=_at(replay.column("visibility_estimate", True), at),
+        outside_card=bool(replay.column("outside_card", True).any()),
+        **_place(replay, at),
+        nis=_at(replay.column("nis")[:, :, 0], at),
+        nis_dof=_at(replay.column("nis_dof", True)[:, :, 0], at),
+        course=course_of(log_probs, left, time),
+        duration=float(time[-1] - time[0]),
+        shadow_action=shadow,
+        expected_cost=_expected(replay, at[0], shadow),
         loss=loss_table(replay, at[0]),
         collided=bool(collided.any()),
         impact_speed=float(speed[np.argmax(collided)]) if collided.any() else float("nan"),
         actions=tuple(bool(x) for x in np.isin(range(len(ACTIONS)), replay.column("action"))),
         approach_speed=float(speed.max()),
-        distance_left=float(replay.column("distance_left")[-1, 0]),
+        distance_left=float(left[-1]),
     )
 
 
@@ -224,10 +262,26 @@ def moments(replay: Log) -> tuple[int | None, ...]:
     return tuple(int(found[0]) if found.size else None for found in reached)
 
 
-def _at_moments(replay: Log, at: tuple[int | None, ...]) -> Array:
-    log_probs = replay.column("log_probs")[:, :, 0]
-    never = np.full(log_probs.shape[1:], np.nan)
-    return np.array([never if i is None else log_probs[i] for i in at]).reshape(len(at), -1, len(CLASSES))
+def _at(rows: Array, at: tuple[int | None, ...]) -> Array:
+    """Rows (frames, ...) at the moments (moments, ...); NaN at those that were not reached."""
+    never = np.full(rows.shape[1:], np.nan)
+    return np.array([never if i is None else rows[i] for i in at], float).reshape(len(at), *rows.shape[1:])
+
+
+def _place(replay: Log, at: tuple[int | None, ...]) -> dict[str, Array]:
+    """NEES (moments, beliefs) and CRPS (moments, beliefs, 2) of the beliefs' places."""
+    mean, covariance = _at(replay.column("position_mean")[:, :, 0], at), replay.column("position_covariance")[:, :, 0]
+    truth, pose, odometry = (_at(replay.column(name), at) for name in ("truth_position", "ego_pose", "odometry"))
+    off = np.array([errors(m, t[0], p, o) for m, t, p, o in zip(mean, truth, pose, odometry, strict=True)])
+    P = _at(covariance, at)
+    return {"nees": nees(off, P), "crps": crps(off, np.sqrt(np.diagonal(P, axis1=-2, axis2=-1)))}
+
+
+def _expected(replay: Log, decision: int | None, action: np.ndarray) -> Array:
+    """Expected loss (beliefs, policies) of the shadow actions at the decision point; NaN where it was not reached."""
+    if decision is None:
+        return np.full(action.shape, np.nan)
+    return np.take_along_axis(replay.column("expected_loss")[decision], action, axis=1)
 
 
 def _shadow(replay: Log, decision: int | None) -> np.ndarray:
