@@ -105,10 +105,15 @@ class Campaign(NamedTuple):
             raise UserError("found two settings of --sweep that are the same scenario, expected each once")
         folder = self.folder.absolute()  # a cluster's workers run elsewhere
         for i in range(self.encounters):
-            seed = int(stream(self.seed, "encounter", i).integers(2**48))
+            seed = seed_of(self.seed, i)
             for (scenario, settings), code, known in zip(cells, codes, hashes, strict=True):
                 name = hashlib.sha256(f"{known} {seed}".encode()).hexdigest()[:20]
                 yield Job(scenario, settings, i, seed, self.level, code, folder / f"{name}.h5")
+
+
+def seed_of(root: int, number: int) -> int:
+    """Of an encounter of a campaign."""
+    return int(stream(root, "encounter", number).integers(2**48))
 
 
 def applied(scenario: Scenario, settings: dict[str, str]) -> Scenario:

@@ -18,6 +18,9 @@ app.add_typer(logs, name="log")
 
 Seed = Annotated[int, typer.Option(min=0, help="With the scenario it determines everything but the wall times.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Card = Annotated[
+    str | None, typer.Option(metavar="FILE.json|default", help="Recalibrate by a card, on seeds it has not seen.")
+]
 Script = Annotated[Path, typer.Argument(metavar="SCENARIO.py", show_default=False)]
 Filters = Annotated[str | None, typer.Option(metavar="A,B", help="Which filters follow.", show_default=False)]
 Settings = Annotated[
@@ -61,11 +64,13 @@ def run(
         typer.Option(metavar="LOG.h5", help="The log; replays/SCENARIO-SEED.h5 if none.", show_default=False),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Open a window on the run.")] = False,
+    card: Card = None,
 ) -> None:
     """Drive one encounter of a scenario script into a log."""
-    from fogsim import commands
+    from fogsim import cards, commands, scripts
 
-    commands.run_script(scenario, seed, filters, settings or [], level, out, watch)
+    base = scripts.resolve(scripts.load(scenario), filters, settings or [])
+    commands.run_script(cards.carded(base, card, [seed]) if card else base, seed, level, out, watch)
 
 
 @app.command()
@@ -87,11 +92,14 @@ def campaign(
         str | None, typer.Option(metavar="tcp://HOST:PORT", help="A Dask scheduler.", show_default=False)
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed.")] = False,
+    card: Card = None,
 ) -> None:
     """Drive thousands of encounters of a scenario script, each into a log; an interrupted campaign is gone on with."""
-    from fogsim import campaign_command, campaigns, scripts
+    from fogsim import campaign_command, campaigns, cards, scripts
 
     base = scripts.resolve(scripts.load(scenario), filters, settings or [])
+    if card:
+        base = cards.carded(base, card, (campaigns.seed_of(seed, i) for i in range(encounters)))
     plan = campaigns.Campaign(base, encounters, out, seed, level, campaigns.parse_sweep(sweep or []))
     raise typer.Exit(campaign_command.campaign(plan, jobs, cluster, retry_failed))
 
@@ -108,6 +116,20 @@ def replay(
     from fogsim import commands
 
     commands.replay(path, at, export)
+
+
+@app.command()
+def calibrate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="CARD.json", help="New.", show_default=False)],
+    maps: Annotated[str, typer.Option(metavar="temperature|platt|beta|isotonic", help="Of log-odds.")] = "temperature",
+    guarantee: Annotated[str, typer.Option(metavar="mean|pac", help="Of the share of barriers missed.")] = "mean",
+    alpha: Annotated[float, typer.Option(help="That share.")] = 0.05,
+) -> None:
+    """Learn from an open-loop campaign how far beliefs can be trusted: maps and thresholds, for --card."""
+    from fogsim import calibrate_command
+
+    calibrate_command.calibrate(folder, out, maps, guarantee, alpha)
 
 
 @app.command()

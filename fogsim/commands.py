@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column
 from rich.text import Text
 
-from fogsim import log, log_file, scripts, summary
+from fogsim import log, log_file, summary
 from fogsim.background import background_of
 from fogsim.driving import belief_names
 from fogsim.errors import UserError
@@ -115,17 +115,8 @@ def _watch(part: Path) -> None:
         Console(stderr=True).print(f"fogsim: {error}", markup=False, soft_wrap=True)
 
 
-def run_script(
-    script: Path,
-    seed: int,
-    filters: str | None,
-    settings: Sequence[str],
-    level: str,
-    out: Path | None,
-    watched: bool,
-) -> None:
+def run_script(scenario: Scenario, seed: int, level: str, out: Path | None, watched: bool) -> None:
     """``fogsim run``: one encounter into one log, and a table of what came of it."""
-    scenario = scripts.resolve(scripts.load(script), filters, settings)
     path = out or REPLAYS / f"{scenario.name}-{seed}.h5"
     if out is None:
         make_folder(REPLAYS)

@@ -10,6 +10,7 @@ import numpy as np
 from filters.decision import Car, Situation, half_lengths, outlook
 from filters.policies import POLICIES as POLICY
 from filters.policies import Decision, Hysteresis, Policy
+from filters.policies.optimal_stopping import RATE
 from filters.spec import Belief, EgoMotion
 from fogsim.followers import FUSED
 from fogsim.frame import POLICIES
@@ -49,16 +50,17 @@ def belief_names(scenario: Scenario) -> tuple[str, ...]:
 
 def policy_of(scenario: Scenario) -> Policy[Any]:
     """The driver's policy, told what it must know of the encounter."""
-    driver = scenario.driver
+    driver, learnt = scenario.driver, scenario.card.of(scenario.driver.belief)
     clear = float(np.prod([1.0 - h.barrier_probability for h in scenario.hazards]))
     settings: dict[str, dict[str, Any]] = {
         "sprt": {"prior": 1.0 - clear},
-        "conformal": {"threshold": driver.threshold},
+        "conformal": {"threshold": learnt.threshold.value if learnt and learnt.threshold else driver.threshold},
         "optimal_stopping": {
             "losses": scenario.loss,
             "point": decision_point(scenario),
             "visibility": scenario.fog.visibility,
             "margin": scenario.ego.margin,
+            "rate": (learnt and learnt.rate) or RATE,
         },
     }
     policy = POLICY[driver.policy](**settings.get(driver.policy, {}))

@@ -20,6 +20,7 @@ from fogsim.scoring.place import crps, errors, nees
 RANGES = (20, 15, 10)  # m of distance left at which beliefs are scored, whatever they think
 MOMENTS = ("decision", *(f"{r} m" for r in RANGES), "first echo")
 NO_ACTION = -1
+DECISION = MOMENTS.index("decision")
 PROCEED, SLOW, CHANGE_LANE, BRAKE = range(len(ACTIONS))
 
 

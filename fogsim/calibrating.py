@@ -1,0 +1,162 @@
+"""A calibration card fitted to the encounters of one open-loop campaign (`filters.card`).
+
+A map of log-odds has to hold on the whole way there, so that it is fitted to what a belief said at the decision point
+and at 20, 15 and 10 m, every encounter counting once; of a fog bin apart where it has enough of both classes. λ is set
+on what decisions rest on, q = P(a barrier stands in the path) after that map, at the decision point: there an open-loop
+run was not changed by any decision, and encounters are exchangeable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit, logit
+
+from filters.belief import LOG_ODDS_LIMIT
+from filters.calibration import LEAST, Calibrator, fit
+from filters.card import EDGES, Card, Recalibration
+from filters.conformal import Threshold
+from filters.spec import BARRIER, Array
+from filters.stopping import Rate, fit_rate
+from filters.streams import stream
+from fogsim.scoring.course import COURSE
+from fogsim.scoring.encounters import DECISION, RANGES, Encounter
+
+AT = slice(DECISION, DECISION + 1 + len(RANGES))  # the moments that maps are fitted to
+BINS = len(EDGES) + 1
+FOLDS = 10
+LEARNS = 7.0  # nats: surer than that there is little left to learn, and the rate would seem to fall
+NEAREST = 6.0  # m, of the rate: nearer no decision is left
+
+
+class Said(NamedTuple):
+    """What one belief said: log-odds, NaN where a moment was not reached, and the fog bin, both (encounters, moments),
+    and the truth (encounters,), 1 a barrier.
+    """
+
+    log_odds: Array
+    bin: np.ndarray
+    truth: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> Said:
+        """What it said in some of the encounters."""
+        return Said(self.log_odds[chosen], self.bin[chosen], self.truth[chosen])
+
+
+def fit_card(encounters: Sequence[Encounter], kind: str, bound: Callable[[Array], Threshold], report: float) -> Card:
+    """The card of encounters of one setting.
+
+    Parameters
+    ----------
+    encounters : sequence of Encounter
+        Open loop to their decision point, with one candidate that beliefs have a class for, each seed once.
+    kind : str
+        Of the maps, see `filters.calibration`.
+    bound : callable
+        The `filters.conformal.Threshold` of barriers' scores (barriers,).
+    report : float
+        Visibility reported beforehand, m, which rates are relative to.
+
+    Raises
+    ------
+    ValueError
+        If there are too few encounters for such a map.
+    """
+    fog, names = np.array([e.visibility_estimate[DECISION] for e in encounters]), encounters[0].beliefs
+    return Card(
+        setting=encounters[0].setting,
+        filters=tuple(name for name in names if name != "fused"),
+        seeds=hashed(e.seed for e in encounters),
+        encounters=len(encounters),
+        visibility=(float(fog.min()), float(fog.max())),
+        recalibrations=tuple(_recalibration(encounters, b, kind, bound, report) for b in range(len(names))),
+    )
+
+
+def hashed(seeds: Iterable[int]) -> str:
+    """sha256 of seeds, in whatever order."""
+    return hashlib.sha256(" ".join(map(str, sorted(seeds))).encode()).hexdigest()
+
+
+def _recalibration(
+    encounters: Sequence[Encounter], b: int, kind: str, bound: Callable[[Array], Threshold], report: float
+) -> Recalibration:
+    maps = fit_maps(said(encounters, b), kind)
+    barriers = [e for e in encounters if e.truth == BARRIER and e.in_path]
+    bounded = bound(np.array([score(e, b, maps) for e in barriers]))
+    threshold = replace(bounded, value=max(0.0, bounded.value))  # q is never less
+    return Recalibration(encounters[0].beliefs[b], maps, threshold, learning_rate(encounters, b, maps, report))
+
+
+def said(encounters: Sequence[Encounter], b: int) -> Said:
+    """What belief `b` said in them."""
+    p = np.array([e.p_barrier[AT, b] for e in encounters])
+    fog = np.array([e.visibility_estimate[AT] for e in encounters])
+    return Said(log_odds(p), np.digitize(fog, EDGES), np.array([e.truth for e in encounters]))
+
+
+def log_odds(p: Array) -> Array:
+    """Of P(barrier), as far as a belief goes."""
+    with np.errstate(divide="ignore"):
+        return np.clip(logit(p), -LOG_ODDS_LIMIT, LOG_ODDS_LIMIT)
+
+
+def fit_maps(found: Said, kind: str) -> tuple[Calibrator, ...]:
+    """A map for each fog bin; one with fewer than `LEAST` encounters of either class has that of all fog."""
+    reached = np.isfinite(found.log_odds)
+    weight = reached / np.maximum(reached.sum(axis=1, keepdims=True), 1)
+    truth = np.broadcast_to(found.truth[:, None], reached.shape)
+
+    def fitted(chosen: np.ndarray) -> Calibrator:
+        return fit(kind, found.log_odds[chosen], truth[chosen], weight[chosen])
+
+    whole, maps = fitted(reached), []
+    for k in range(BINS):
+        here = reached & (found.bin == k)
+        counts = np.bincount(found.truth[here.any(axis=1)], minlength=2)
+        maps.append(fitted(here) if counts.min() >= LEAST[kind] else whole)
+    return tuple(maps)
+
+
+def apply_maps(maps: Sequence[Calibrator], found: Said) -> Array:
+    """Recalibrated log-odds (encounters, moments)."""
+    return np.choose(found.bin, [m(found.log_odds) for m in maps])
+
+
+def cross_validated(found: Said, kind: str) -> Array:
+    """Recalibrated P(barrier) (encounters, moments), each by maps that other encounters taught."""
+    fold = stream(0, "folds").permutation(len(found.truth)) % FOLDS
+    p = np.empty(found.log_odds.shape)
+    for k in range(FOLDS):
+        p[fold == k] = expit(apply_maps(fit_maps(found.of(fold != k), kind), found.of(fold == k)))
+    return p
+
+
+def score(e: Encounter, b: int, maps: Sequence[Calibrator]) -> float:
+    """q after the maps, at the decision point: q = p × P(in the path | a barrier), of which the maps change p."""
+    p = e.p_barrier[DECISION, b]
+    after = maps[int(np.digitize(e.visibility_estimate[DECISION], EDGES))].probability(p)
+    return float(after * e.in_path_belief[DECISION, b] / p)
+
+
+def learning_rate(encounters: Sequence[Encounter], b: int, maps: Sequence[Calibrator], report: float) -> Rate | None:
+    """Nats a metre that the recalibrated log-odds drift towards the truth; None where they do not."""
+    L = log_odds(np.array([e.course.p[:, b] for e in encounters]))
+    L = np.array(
+        [
+            maps[int(np.digitize(e.visibility_estimate[DECISION], EDGES))](row)
+            for e, row in zip(encounters, L, strict=True)
+        ]
+    )
+    left, metres = np.array(COURSE[1:], float), -np.diff(COURSE).astype(float)
+    step, before = np.diff(L, axis=1), np.abs(L[:, :-1])
+    used = np.isfinite(step) & (before < LEARNS) & (left >= NEAREST)
+    r, h, y = (np.broadcast_to(a, step.shape)[used] for a in (left, metres, np.array([[e.truth] for e in encounters])))
+    try:
+        return fit_rate(r, np.full(len(r), report), h, step[used], y)
+    except ValueError:
+        return None

@@ -1,0 +1,123 @@
+"""Files of calibration cards, and scenarios that are driven by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filters.calibration import Calibrator
+from filters.card import Card, Recalibration
+from filters.conformal import Threshold
+from filters.stopping import Rate
+from fogsim.errors import UserError, one_line
+from fogsim.frame import JUDGE
+from fogsim.scenario import Scenario
+from fogsim.scoring.encounters import setting_hash
+
+VERSION = 1
+DEFAULT = "default"  # the name of the card that is shipped
+SHIPPED = Path(str(files("filters") / "trained" / "card.json"))
+
+
+class CardFile(NamedTuple):
+    """A card, the seeds it was fitted on, and what else is told of where it comes from."""
+
+    card: Card
+    seeds: tuple[int, ...]
+    about: dict[str, Any]
+
+
+def write(path: Path, card: CardFile) -> None:
+    """Write a new file."""
+    content = {"fogsim_card": VERSION, **card.about, **asdict(card.card), "seed_list": sorted(card.seeds)}
+    try:
+        with path.open("x") as stream:
+            stream.write(json.dumps(content, indent=1) + "\n")
+    except FileExistsError as error:
+        raise UserError(f"{path} exists already and is never overwritten: choose another name") from error
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}): choose another name or folder") from error
+
+
+def read(name: str) -> CardFile:
+    """The card of a file, or the one that is shipped.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it is no card.
+    """
+    path = SHIPPED if name == DEFAULT else Path(name)
+    try:
+        content = json.loads(path.read_text())
+        version = content.pop("fogsim_card")
+        seeds, card = tuple(content.pop("seed_list")), card_of(content)
+    except OSError as error:
+        raise UserError(f"cannot read the card {path} ({error.strerror}): `fogsim calibrate` writes one") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} is no card ({one_line(error)}): `fogsim calibrate` writes one") from error
+    if version != VERSION:
+        raise UserError(f"{path} is a card of version {version}, this fogsim reads {VERSION}: calibrate again")
+    return CardFile(card, seeds, content)
+
+
+def card_of(content: dict[str, Any]) -> Card:
+    """The card of its JSON; what is not of it stays in `content`."""
+    return Card(
+        setting=content.pop("setting"),
+        filters=tuple(content.pop("filters")),
+        seeds=content.pop("seeds"),
+        encounters=content.pop("encounters"),
+        visibility=tuple(content.pop("visibility")),
+        recalibrations=tuple(map(recalibration_of, content.pop("recalibrations"))),
+    )
+
+
+def recalibration_of(content: dict[str, Any]) -> Recalibration:
+    """Of its JSON."""
+    threshold, rate = content["threshold"], content["rate"]
+    return Recalibration(
+        content["belief"],
+        tuple(map(Calibrator.of_dict, content["calibrators"])),
+        Threshold(**threshold) if threshold else None,
+        Rate(**rate) if rate else None,
+    )
+
+
+def carded(scenario: Scenario, name: str, seeds: Iterable[int]) -> Scenario:
+    """The scenario driven by a card.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        Without one.
+    name : str
+        The card's file, or `DEFAULT`.
+    seeds : iterable of int
+        That will be driven.
+
+    Raises
+    ------
+    UserError
+        If the card is of other filters, or was fitted on one of the seeds.
+    """
+    found = read(name)
+    card, known = found.card, frozenset(found.seeds)
+    pooled = tuple(f for f in scenario.filters if f != JUDGE)
+    if sorted(pooled) != sorted(card.filters):
+        raise UserError(
+            f"card {name} is of the filters {','.join(card.filters)}, found {','.join(pooled)}: calibrate with those"
+        )
+    for seed in seeds:
+        if seed in known:
+            raise UserError(f"card {name} was fitted on seed {seed}, expected fresh ones: give another --seed")
+    return replace(scenario, card=card)
+
+
+def elsewhere(scenario: Scenario) -> bool:
+    """Whether the scenario's card was fitted in another world, where its guarantees do not hold."""
+    return bool(scenario.card.setting) and scenario.card.setting != setting_hash(json.loads(scenario.json))
