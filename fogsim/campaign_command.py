@@ -22,6 +22,7 @@ from fogsim.campaigns import (
     Campaign,
     Job,
     Outcome,
+    applied,
     begin,
     check_plan,
     drive,
@@ -31,27 +32,54 @@ from fogsim.campaigns import (
 from fogsim.errors import UserError, one_line
 from fogsim.folders import alone, replace_file
 from fogsim.interrupt import until_interrupted
+from fogsim.monitor import Monitor
 from fogsim.runner import belief_names, run
 
 PARTIAL = 3  # exit code where some encounters failed
 
 
 class Running:
-    """Mean log loss of every belief at the decision point, so far, and logs whose object beliefs have no class for."""
+    """Mean log loss of every belief at the decision point, so far, the watch on its calibration where truths are drawn
+    from the prior that it has, and logs whose object beliefs have no class for.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Campaign, console: Console) -> None:
         self.sums: dict[str, tuple[int, float]] = {}
         self.unclassed: set[str] = set()
+        self.sweep, self.console = tuple(plan.sweep), console
+        cells = [applied(plan.scenario, settings) for settings in plan.settings]
+        streams = sum(len(belief_names(cell)) for cell in cells)
+        drawn = all(cell.hazards[0].kind == "draw" for cell in cells)
+        self.monitor = Monitor(streams) if streams and drawn else None
 
     def add(self, rows: Iterable[results.Row]) -> None:
         """Count encounters' rows."""
         for row in rows:
             if row["truth"] not in CLASSES:
                 self.unclassed.add(row["log"])
+            if self.monitor and row.get("belief"):
+                name = (*(row[field] for field in self.sweep), row["belief"])
+                self.tell(self.monitor.add(name, int(row["number"]), row))
             loss = float(row.get("log_loss") or "nan")
             if np.isfinite(loss):
                 n, total = self.sums.get(row["belief"], (0, 0.0))
                 self.sums[row["belief"]] = n + 1, total + loss
+
+    def lost(self, job: Job) -> None:
+        """Let the watch go on without an encounter that failed."""
+        if self.monitor:
+            for name in belief_names(job.scenario):
+                self.tell(self.monitor.add((*job.settings.values(), name), job.number, None))
+
+    def finish(self) -> None:
+        """Let it go on without those that never came."""
+        for line in self.monitor.finish() if self.monitor else ():
+            self.tell(line)
+
+    def tell(self, line: str) -> None:
+        """Print a line, if there is one."""
+        if line:
+            self.console.print(f"fogsim: {line}", markup=False, highlight=False, soft_wrap=True)
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {total / n:.3f}" for name, (n, total) in self.sums.items())
@@ -94,12 +122,13 @@ def campaign(
         whole = begin(plan)
         for left in plan.folder.glob(".*.tmp"):  # of processes that were killed
             left.unlink()
-        running = Running()
+        running = Running(plan, Console(stderr=True))
         mend(whole, running)
         try:
             todo = partial(left_to_do, plan, retry_failed)
             drive_all(plan, todo, partial(engine, plan, processes, cluster), running)
         finally:
+            running.finish()
             order(whole)
         return summary(plan, running)
 
@@ -167,6 +196,8 @@ def drive_all(
                 for outcome in finished:
                     keep(plan, outcome, console)
                     running.add(outcome.rows)
+                    if outcome.cause:
+                        running.lost(outcome.job)
                     bar.update(task, advance=1, description=f"log loss: {running}")
         except KeyboardInterrupt:
             console.print("fogsim: interrupted: the same command goes on from here", markup=False, soft_wrap=True)
@@ -210,6 +241,8 @@ def summary(plan: Campaign, running: Running) -> int:
     done = sum(1 for job in plan.jobs() if job.log.exists())
     scored = f"; log loss at the decision point: {running}" if str(running) else ""
     print(f"{plan.folder}: {done} of {total} encounters{scored}")
+    if running.monitor and str(running.monitor):
+        print(f"evidence against calibration there (an alarm at {1 / running.monitor.alpha:.0f}): {running.monitor}")
     if running.unclassed:
         print(f"{len(running.unclassed)} of {done} left out of log loss: no belief has a class for what stood there")
     print(f"table: {plan.folder / RESULTS}; scores: fogsim score {plan.folder}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.special import ndtri
 
 from filters.models.lidar_echo import GROUND, THING
@@ -14,7 +15,7 @@ from filters.spec import BAG, BARRIER, CLASSES, Pose
 from filters.streams import stream
 from fogsim import campaign_command, summary
 from fogsim.background import background_of
-from fogsim.campaigns import record
+from fogsim.campaigns import Campaign, record
 from fogsim.environment import EncounterEnv
 from fogsim.errors import UserError
 from fogsim.frame import ANIMAL, CARTON, CONE, KINDS, RANGE_UNIT
@@ -311,7 +312,8 @@ def test_regret_leaves_them_out(logs):
 
 
 def test_a_table_has_no_log_loss_of_them_and_the_campaign_counts_them(logs):
-    running = campaign_command.Running()
+    plan = Campaign(Scenario(filters=("kalman", "bnn")), 5, logs)
+    running = campaign_command.Running(plan, Console())
     for kind in KINDS:
         rows = rows_of(logs / f"{kind}.h5", 0, {})
         running.add(rows)
