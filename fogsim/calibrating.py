@@ -106,7 +106,15 @@ def log_odds(p: Array) -> Array:
 
 
 def fit_maps(found: Said, kind: str) -> tuple[Calibrator, ...]:
-    """A map for each fog bin; one with fewer than `LEAST` encounters of either class has that of all fog."""
+    """A map for each fog bin; one with fewer than `LEAST` encounters of either class has that of all fog.
+
+    Raises
+    ------
+    ValueError
+        If all fog together has fewer, or one class only.
+    """
+    if (n := len(found.truth)) < LEAST[kind] or not 0 < found.truth.sum() < n:
+        raise ValueError(f"found {n} encounters, expected {LEAST[kind]} or more of both classes: drive on")
     reached = np.isfinite(found.log_odds)
     weight = reached / np.maximum(reached.sum(axis=1, keepdims=True), 1)
     truth = np.broadcast_to(found.truth[:, None], reached.shape)
