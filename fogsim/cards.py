@@ -9,6 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich.console import Console
+
 from filters.calibration import Calibrator
 from filters.card import Card, Recalibration
 from filters.conformal import Threshold
@@ -88,14 +90,14 @@ def recalibration_of(content: dict[str, Any]) -> Recalibration:
     )
 
 
-def carded(scenario: Scenario, name: str, seeds: Iterable[int]) -> Scenario:
-    """The scenario driven by a card.
+def carded(scenario: Scenario, name: str | None, seeds: Iterable[int]) -> Scenario:
+    """The scenario driven by a card, if one is named; where its guarantees do not hold it says so.
 
     Parameters
     ----------
     scenario : Scenario
         Without one.
-    name : str
+    name : str, optional
         The card's file, or `DEFAULT`.
     seeds : iterable of int
         That will be driven.
@@ -105,6 +107,8 @@ def carded(scenario: Scenario, name: str, seeds: Iterable[int]) -> Scenario:
     UserError
         If the card is of other filters, or was fitted on one of the seeds.
     """
+    if name is None:
+        return scenario
     found = read(name)
     card, known = found.card, frozenset(found.seeds)
     pooled = tuple(f for f in scenario.filters if f != JUDGE)
@@ -115,9 +119,7 @@ def carded(scenario: Scenario, name: str, seeds: Iterable[int]) -> Scenario:
     for seed in seeds:
         if seed in known:
             raise UserError(f"card {name} was fitted on seed {seed}, expected fresh ones: give another --seed")
+    if card.setting != setting_hash(json.loads(scenario.json)):
+        line = f"fogsim: card {name} was fitted in another setting ({found.about['scenario']}): no guarantee holds here"
+        Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
     return replace(scenario, card=card)
-
-
-def elsewhere(scenario: Scenario) -> bool:
-    """Whether the scenario's card was fitted in another world, where its guarantees do not hold."""
-    return bool(scenario.card.setting) and scenario.card.setting != setting_hash(json.loads(scenario.json))

@@ -70,7 +70,7 @@ def run(
     from fogsim import cards, commands, scripts
 
     base = scripts.resolve(scripts.load(scenario), filters, settings or [])
-    commands.run_script(cards.carded(base, card, [seed]) if card else base, seed, level, out, watch)
+    commands.run_script(cards.carded(base, card, [seed]), seed, level, out, watch)
 
 
 @app.command()
@@ -98,8 +98,7 @@ def campaign(
     from fogsim import campaign_command, campaigns, cards, scripts
 
     base = scripts.resolve(scripts.load(scenario), filters, settings or [])
-    if card:
-        base = cards.carded(base, card, (campaigns.seed_of(seed, i) for i in range(encounters)))
+    base = cards.carded(base, card, (campaigns.seed_of(seed, i) for i in range(encounters)))
     plan = campaigns.Campaign(base, encounters, out, seed, level, campaigns.parse_sweep(sweep or []))
     raise typer.Exit(campaign_command.campaign(plan, jobs, cluster, retry_failed))
 

@@ -246,6 +246,14 @@ def test_what_it_was_not_fitted_for_is_refused(card, script, tmp_path, capsys, w
     assert not (tmp_path / "x.h5").exists()
 
 
+def test_another_setting_is_told_and_driven_all_the_same(card, script, tmp_path, capsys):
+    for name, words in (("same", ()), ("other", ("--set", "fog.visibility=26"))):
+        path = tmp_path / f"{name}.h5"
+        assert command("run", script, "--seed", 80, *words, "--card", card, "--out", path, "--log", "beliefs") == 0
+        told = "was fitted in another setting (creeping_fog): no guarantee holds here" in capsys.readouterr().err
+        assert told == (name == "other")
+
+
 def test_a_campaign_on_its_seeds_is_refused_too(logs, script, tmp_path, capsys):
     out, path = tmp_path / "out", tmp_path / "own.json"
     given = ("campaign", script, "--encounters", 25, "--out", out, "--jobs", 2, "--set", "driver.policy=open_loop")

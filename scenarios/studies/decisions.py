@@ -1,0 +1,129 @@
+"""Calibrate on one campaign, decide on another: what beliefs, thresholds and policies are worth on fresh encounters.
+
+    python scenarios/studies/decisions.py [--seeds 1000] [--out replays/decisions] [--jobs 2]
+
+It gives, and prints, the commands that a user would: 1,000 encounters of creeping_fog.py driven open loop (root seed
+1), a card fitted to them, and 1,000 others (root seed 2) driven by that card under each policy; then 200 of
+verge_barrier.py. Both roots were fixed before any of it was driven; what was chosen while looking at encounters was
+chosen on others. What is there already is not driven again. It prints
+
+- MCB of every filter at the decision point of the car that holds a belief, its bootstrap interval over encounters, and
+  what calibrated beliefs with the same p show (`fogsim.scoring.corp`);
+- cost, collisions and needless brakes of every policy, and the paired difference from Bayes' rule;
+- barriers missed by the conformal threshold beside the 99 % interval that it promises;
+- Wald's errors beside the nominal ones: how often his driver was ever sure of what was not so.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from study import arguments_of
+
+from filters.conformal import misses_interval
+from filters.policy import REASONS
+from fogsim.cards import read
+from fogsim.log import Replay
+from fogsim.scoring.corp import calibration
+from fogsim.scoring.encounters import BRAKE, CHANGE_LANE, DECISION, Encounter, encounter
+from fogsim.scoring.metrics import by_group, paired_bootstrap
+from fogsim.scoring.report import interval
+
+SCENARIOS = Path(__file__).parents[1]
+POLICIES = ("bayes", "most_likely_label", "sprt", "conformal", "optimal_stopping")
+VERGE = 200
+
+
+def fogsim(*words: object) -> None:
+    """Give a command, shown as a user would type it."""
+    print("fogsim", *words, flush=True)
+    subprocess.run([sys.executable, "-m", "fogsim.cli", *map(str, words)], check=True)
+
+
+def drive(out: Path, seeds: int, jobs: int) -> None:
+    """The campaigns and the card."""
+    fog, common = SCENARIOS / "creeping_fog.py", ("--encounters", seeds, "--jobs", jobs)
+    open_loop = ("--set", "driver.policy=open_loop")
+    fogsim("campaign", fog, *common, "--seed", 1, *open_loop, "--out", out / "open")
+    if not (out / "card.json").exists():
+        fogsim("calibrate", out / "open", "--out", out / "card.json")
+    driven = ("--seed", 2, "--card", out / "card.json")
+    for policy in POLICIES:
+        fogsim("campaign", fog, *common, *driven, "--set", f"driver.policy={policy}", "--out", out / policy)
+    verge = ("--encounters", VERGE, "--jobs", jobs, "--seed", 2, "--out", out / "verge")
+    fogsim("campaign", SCENARIOS / "verge_barrier.py", *verge)
+
+
+def read_all(folder: Path) -> list[tuple[Encounter, set[str]]]:
+    """Encounters of a campaign, by seed, and the reasons that their driver gave."""
+    found = []
+    for path in folder.glob("*.h5"):
+        with Replay(path) as log:
+            found.append((encounter(log, path.name), {REASONS[k] for k in np.unique(log.column("reason"))}))
+    return sorted(found, key=lambda pair: pair[0].seed)
+
+
+def calibrated(encounters: list[Encounter]) -> None:
+    """MCB of every filter at the decision point."""
+    for b, name in enumerate(encounters[0].beliefs):
+        known = [e for e in encounters if np.isfinite(e.p_barrier[DECISION, b])]
+        found = calibration([e.p_barrier[DECISION, b] for e in known], [e.truth for e in known])
+        mcb, dsc, chance = interval(found.mcb, ".4f"), interval(found.dsc, ".4f"), found.calibrated
+        print(f"| {name} | {found.n} | {mcb} | {chance.mean:.4f}, {chance.high:.4f} | {found.p_value:.2f} | {dsc} |")
+
+
+def costs(drivers: dict[str, list[Encounter]]) -> None:
+    """What each policy cost, and less Bayes' rule on the same encounters."""
+    for name, encounters in drivers.items():
+        other = {e.seed: e.realised_cost for e in drivers["bayes"]}
+        both = [e for e in encounters if e.seed in other]
+        cost = paired_bootstrap([e.realised_cost for e in encounters])
+        gap = paired_bootstrap(by_group([e.realised_cost - other[e.seed] for e in both], [e.seed for e in both]))
+        impacts = [e.impact_speed for e in encounters if e.collided]
+        needless = sum(e.braked_needlessly for e in encounters)
+        hits = f"{len(impacts)} at {np.mean(impacts) if impacts else 0.0:.1f} m/s"
+        print(f"| {name} | {len(both)} | {interval(cost, '.2f')} | {interval(gap, '.3f')} | {hits} | {needless} |")
+
+
+def missed(encounters: list[Encounter], card: Path) -> None:
+    """Barriers in the path below λ at the decision point, which the conformal driver went on towards."""
+    found = read(str(card)).card.of("fused")
+    assert found is not None
+    assert found.threshold is not None
+    b, there = encounters[0].beliefs.index("fused"), [e for e in encounters if e.truth == 1 and e.in_path]
+    below = sum(e.in_path_belief[DECISION, b] < found.threshold.value for e in there)
+    low, high = misses_interval(found.threshold.k, found.threshold.n, len(there))
+    through = sum(not (e.actions[BRAKE] or e.actions[CHANGE_LANE]) for e in there)
+    print(f"conformal: {below} of {len(there)} barriers missed at the decision point, promised [{low}, {high}];")
+    print(f"{through} never braked for")
+
+
+def errors(driven: list[tuple[Encounter, set[str]]]) -> None:
+    """How often Wald's driver was sure of what was not so, in any scan."""
+    clear = [reasons for e, reasons in driven if not e.in_path]
+    barrier = [reasons for e, reasons in driven if e.in_path]
+    false_alarms, misses = (
+        sum("sure of a barrier" in r for r in clear),
+        sum("sure of a clear path" in r for r in barrier),
+    )
+    print(f"sprt: sure of a barrier in {false_alarms} of {len(clear)} clear ones (nominal 1 %), of a clear path in")
+    print(f"{misses} of {len(barrier)} with a barrier in it (nominal .1 %)")
+
+
+def report(out: Path) -> None:
+    """Print the tables from the logs alone."""
+    drivers = {policy: read_all(out / policy) for policy in POLICIES}
+    alone = {policy: [e for e, _ in driven] for policy, driven in drivers.items()}
+    calibrated(alone["bayes"])
+    costs(alone)
+    missed(alone["conformal"], out / "card.json")
+    errors(drivers["sprt"])
+    verge = [e for e, _ in read_all(out / "verge")]
+    print(f"verge_barrier: {sum(e.braked_needlessly for e in verge)} of {len(verge)} braked for nothing")
+
+
+if __name__ == "__main__":
+    given = arguments_of(__doc__, 1000, "replays/decisions")
+    drive(given.out, given.seeds, given.jobs)
+    report(given.out)
