@@ -355,3 +355,15 @@ def test_a_map_that_saturates_stays_a_belief():
     assert even.barrier == pytest.approx(0.5)
     assert even.position.mean == pytest.approx([2.0, 2.0])
     assert logit(even.barrier) == pytest.approx(0.0)
+
+
+def test_the_card_that_is_shipped_is_of_todays_default_scenario(capsys):
+    found, scenario = cards.read("default"), Scenario()
+    assert (found.card.encounters, len(found.seeds)) == (1000, 1000)
+    assert found.card.seeds == hashed(found.seeds)
+    assert cards.carded(scenario, "default", [3]).card == found.card
+    assert capsys.readouterr().err == ""
+    assert [r.belief for r in found.card.recalibrations] == [*scenario.filters, "fused"]
+    assert all(r.threshold.k == int(0.05 * (r.threshold.n + 1)) and r.rate for r in found.card.recalibrations)
+    low, high = found.card.visibility
+    assert low < 15.0 < 40.0 < high
