@@ -27,6 +27,7 @@ def encounter(seed, truth, visibility=25.0, given=None, **p) -> Encounter:
         "in_path_belief": np.broadcast_to(np.exp(log_probs[:, 1]), (len(MOMENTS), n)),
         "visibility_estimate": np.full(len(MOMENTS), visibility),
         "outside_card": False,
+        "card": "",
         "nees": nan,
         "crps": np.full((len(MOMENTS), n, 2), np.nan),
         "nis": nan,
