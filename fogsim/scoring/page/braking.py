@@ -15,12 +15,14 @@ import numpy as np
 
 from filters.spec import Array
 from fogsim.scoring.encounters import BRAKE, PROCEED
-from fogsim.scoring.page.drawing import WIDE, End, chart, colour_of, label, label_ends, paint
-from fogsim.scoring.page.parts import Panel, Section, Table, listed, short
-from fogsim.scoring.report import interval
+from fogsim.scoring.page.drawing import ROOM, WIDE, chart
+from fogsim.scoring.page.labels import End, label, label_ends
+from fogsim.scoring.page.palette import colour_of, paint
+from fogsim.scoring.page.parts import Panel, Section, listed, short
 from fogsim.scoring.scores import Score
 
 THRESHOLDS = np.linspace(0.0, 1.0, 201)
+WORTH = 0.005  # of the cost: less is not worth telling
 TITLE = "Cost by threshold"
 READING = (
     "Mean loss at the decision point, had the car braked wherever P(a barrier stands in the path) was at least the "
@@ -29,9 +31,10 @@ READING = (
 )
 
 
-class Choice(NamedTuple):
-    """What braking or not rests on, and costs, in each of n encounters: all (n,)."""
+class Curve(NamedTuple):
+    """One belief's q in n encounters, and what proceeding and braking cost there, all (n,)."""
 
+    belief: str
     q: Array
     proceed: Array
     brake: Array
@@ -40,27 +43,30 @@ class Choice(NamedTuple):
         """C(t)."""
         return float(np.where(self.q >= threshold, self.brake, self.proceed).mean())
 
+    @property
+    def costs(self) -> Array:
+        """C at `THRESHOLDS`."""
+        return np.array([self.cost(t) for t in THRESHOLDS])
+
 
 def section(score: Score) -> Section:
-    """One chart of all beliefs, and what the policies would have done."""
-    choices = {belief: choice(score, belief) for belief in score.belief_names}
-    choices = {belief: found for belief, found in choices.items() if len(found.q)}
-    if not choices:
-        return Section(TITLE, "No encounter reached the decision point with a belief about its path.", table=table(score))
-    low, high = switches(score)
-    svg = chart(
-        "braking", "Mean cost by the threshold to brake from", says(choices, low, high),
-        lambda axes: draw(axes, score, choices, (low, high)), WIDE, room=82.0,
-    )  # fmt: skip
-    return Section(TITLE, says(choices, low, high), READING, (Panel("", "", "", svg),), table(score))
+    """One chart of all beliefs, those named first that cost least on the whole."""
+    curves = [c for c in (curve(score, belief) for belief in score.belief_names) if len(c.q)]
+    if not curves:
+        return Section(TITLE, "No encounter reached the decision point with a belief about its path.")
+    curves.sort(key=lambda c: c.costs.mean())
+    between, title = switches(score), "Mean cost by the threshold from which it brakes"
+    told = says(curves, between)
+    svg = chart("braking", title, told, lambda axes: draw(axes, score, curves, between), WIDE, ROOM)
+    return Section(TITLE, told, READING, (Panel(svg),), wide=True)
 
 
-def choice(score: Score, belief: str) -> Choice:
+def curve(score: Score, belief: str) -> Curve:
     """One belief's, of every encounter that reached the decision point; what beliefs have no class for counts too."""
     held = [(e, e.in_path_belief[0, e.beliefs.index(belief)]) for e in score.encounters if belief in e.beliefs]
     known = [(e, q) for e, q in held if np.isfinite(q)]
     proceed, brake = ([e.loss[a, int(e.in_path)] for e, _ in known] for a in (PROCEED, BRAKE))
-    return Choice(np.array([q for _, q in known], float), np.array(proceed, float), np.array(brake, float))
+    return Curve(belief, np.array([q for _, q in known], float), np.array(proceed, float), np.array(brake, float))
 
 
 def switches(score: Score) -> tuple[float, float]:
@@ -70,63 +76,52 @@ def switches(score: Score) -> tuple[float, float]:
 
 
 def switch(loss: Array) -> float:
-    """p* of one table (actions, 2); 1 where braking does not help, 0 where it costs nothing."""
-    price, gain = loss[BRAKE, 0] - loss[PROCEED, 0], loss[PROCEED, 1] - loss[BRAKE, 1]
-    if gain <= 0.0:
-        return 1.0
-    return float(max(price, 0.0) / (max(price, 0.0) + gain))
+    """p* of a table (actions, 2); 1 where braking does not help, 0 where it costs nothing."""
+    price, gain = max(loss[BRAKE, 0] - loss[PROCEED, 0], 0.0), loss[PROCEED, 1] - loss[BRAKE, 1]
+    return float(price / (price + gain)) if gain > 0.0 else 1.0
 
 
-def says(choices: dict[str, Choice], low: float, high: float) -> str:
-    """What each belief costs at p*, and how much a threshold chosen afterwards would have saved."""
-    first = next(iter(choices.values()))
-    ends = f"always braking would cost {short(first.cost(0.0))}, never braking {short(first.cost(np.inf))}"
+def says(curves: list[Curve], between: tuple[float, float]) -> str:
+    """What each belief costs at p*, what it costs to heed none, and what a threshold chosen afterwards would save."""
+    low, high = between
+    none = f"always braking would cost {short(curves[0].cost(0.0))}, never braking {short(curves[0].cost(np.inf))}"
     if high - low > 1e-9:
-        return f"Losses follow the situation, so p* lies between {short(low)} and {short(high)}; {ends} an encounter."
-    costs = {belief: found.cost(low) for belief, found in choices.items()}
-    spread = f"{listed([f'{short(cost)} ({belief})' for belief, cost in sorted(costs.items(), key=lambda c: c[1])])}"
-    gains = {belief: costs[belief] - best(found)[1] for belief, found in choices.items()}
-    most = max(gains, key=lambda belief: gains[belief])
-    t, cost = best(choices[most])
-    text = f"Braking from p* = {short(low)} on costs {spread} an encounter; {ends}"
-    if gains[most] < 0.005 * costs[most]:
-        return f"{text}. No other threshold would have saved any belief more than 0.5 %."
-    return f"{text}. The threshold that is best in hindsight, {t:.2f}, would have brought {most} down to {short(cost)}."
+        return f"Losses follow the situation, so p* lies between {short(low)} and {short(high)}; {none} an encounter."
+    costs = sorted((c.cost(low), c.belief) for c in curves)
+    spread = listed([f"{short(cost)} ({belief})" for cost, belief in costs])
+    return f"Braking from p* = {short(low)} on costs {spread} an encounter; {none}. {hindsight(curves, low)}"
 
 
-def best(found: Choice) -> tuple[float, float]:
-    """The threshold of least cost in hindsight, and that cost."""
-    costs = [found.cost(t) for t in THRESHOLDS]
-    k = int(np.argmin(costs))
-    return float(THRESHOLDS[k]), costs[k]
+def hindsight(curves: list[Curve], at: float) -> str:
+    """The belief that would have gained most from another threshold."""
+    found = max(curves, key=lambda c: c.cost(at) - c.costs.min())
+    least = float(found.costs.min())
+    if found.cost(at) - least <= WORTH * found.cost(at):
+        return "No other threshold would have been better for any belief."
+    t = THRESHOLDS[int(np.argmin(found.costs))]
+    return f"In hindsight {t:.2f} would have been best for {found.belief}, which gains most by it: {short(least)}."
 
 
-def draw(axes: Any, score: Score, choices: dict[str, Choice], switch_at: tuple[float, float]) -> None:
+def draw(axes: Any, score: Score, curves: list[Curve], between: tuple[float, float]) -> None:
     """A line a belief, named where it ends; p* as a line, or as a band where it varies."""
-    low, high = switch_at
-    axes.axvspan(low, high, color=paint("muted"), alpha=0.25, linewidth=0.0)
-    axes.axvline(low, color=paint("muted"), linewidth=0.8, gid="p-star")
-    axes.text(high, 1.0, " p*", transform=axes.get_xaxis_transform(), color=paint("muted"), va="top")
-    ends = []
-    for belief, found in choices.items():
-        costs, colour = [found.cost(t) for t in THRESHOLDS], colour_of(score.belief_names, belief)
-        axes.step(THRESHOLDS, costs, where="pre", color=paint(colour), linewidth=1.3, gid=f"cost-{belief}")
-        ends.append(End(costs[-1], belief, colour))
-    axes.set(xlim=(0.0, 1.0), ylim=(0.0, None), xticks=(0.0, 0.25, 0.5, 0.75, 1.0))
+    axes.axvspan(*between, color=paint("muted"), alpha=0.2, linewidth=0.0)
+    axes.axvline(between[0], color=paint("muted"), linewidth=0.8, gid="p-star")
+    axes.text(between[1], 0.94, " p*", transform=axes.get_xaxis_transform(), color=paint("muted"), va="top")
+    if min(c.costs.min() for c in curves) > 0.0:
+        logarithmic(axes)
+    for c in curves:
+        colour, gid = colour_of(score.belief_names, c.belief), f"cost-{score.belief_names.index(c.belief)}"
+        axes.step(THRESHOLDS, c.costs, where="pre", color=paint(colour), linewidth=1.3, gid=gid)
+    axes.set(xlim=(0.0, 1.0), xticks=(0.0, 0.25, 0.5, 0.75, 1.0))
     label(axes, "threshold", "mean cost of an encounter")
-    label_ends(axes, ends)
+    label_ends(axes, [End(c.costs[-1], c.belief, colour_of(score.belief_names, c.belief)) for c in curves])
 
 
-def table(score: Score) -> Table | None:
-    """What each belief would have done at the decision point under each policy."""
-    if not any(row.n for row in score.policies):
-        return None
-    columns = ("belief", "policy", "n", "mean cost", "collisions", "needless brakes")
-    return Table(
-        columns,
-        tuple(
-            (row.belief, row.policy.replace("_", " "), str(row.n), interval(row.cost, ".2f"))
-            + (str(row.collisions), str(row.needless_brakes))
-            for row in score.policies
-        ),
-    )
+def logarithmic(axes: Any) -> None:
+    """Ratios of costs, in which the least ones, which matter, do not lie on one another."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")

@@ -7,13 +7,22 @@ from html import escape
 
 from fogsim.log_file import git_revision, software_versions
 from fogsim.scoring.metrics import CLIP
-from fogsim.scoring.page import braking, deciding, driven, fan, losses, place, reliability, summary
-from fogsim.scoring.page.drawing import colour_of
+from fogsim.scoring.page import (
+    braking,
+    consistency,
+    deciding,
+    driven,
+    fan,
+    losses,
+    policies,
+    reliability,
+    spread,
+    summary,
+)
+from fogsim.scoring.page.palette import colour_of
 from fogsim.scoring.page.parts import Panel, Section, Table, count
 from fogsim.scoring.page.style import STYLE
 from fogsim.scoring.scores import Score
-
-WIDE = "0 0 380"  # how the view box of a wide chart begins
 
 
 def page(score: Score, command: str = "") -> str:
@@ -43,8 +52,10 @@ def sections(score: Score) -> Iterable[Section]:
         fan.section(score),
         deciding.section(score),
         braking.section(score),
+        policies.section(score),
         losses.section(score),
-        *place.sections(score),
+        consistency.section(score),
+        spread.section(score),
         driven.section(score),
     )
 
@@ -61,22 +72,20 @@ def section(found: Section, score: Score) -> str:
     reading = f'<p class="reading">{escape(found.reading)}</p>\n' if found.reading else ""
     return (
         f'<section>\n<h2>{escape(found.title)}</h2>\n<p class="says">{escape(found.says)}</p>\n{reading}'
-        f"{panels(found.panels)}{table(found.table, score) if found.table else ''}</section>"
+        f"{panels(found)}{table(found.table, score) if found.table else ''}</section>"
     )
 
 
-def panels(found: tuple[Panel, ...]) -> str:
+def panels(found: Section) -> str:
     """Charts side by side, as many as fit."""
-    if not found:
-        return ""
-    wide = " wide" if WIDE in found[0].svg[:400] else ""
-    return f'<div class="panels{wide}">\n' + "".join(map(figure, found)) + "</div>\n"
+    size = "wide" if found.wide else "small"
+    figures = "".join(map(figure, found.panels))
+    return f'<div class="panels {size}">\n{figures}</div>\n' if figures else ""
 
 
 def figure(panel: Panel) -> str:
     """One chart under its name."""
-    colour = f' style="color:var(--{panel.colour})"' if panel.colour else ""
-    name = f"<b{colour}>{escape(panel.name)}</b>" if panel.name else ""
+    name = f'<b style="color:var(--{panel.colour})">{escape(panel.name)}</b>' if panel.name else ""
     note = f"<span>{escape(panel.note)}</span>" if panel.note else ""
     caption = f"<figcaption>{name}{note}</figcaption>" if name or note else ""
     return f"<figure>{caption}{panel.svg}</figure>\n"

@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from fogsim.scoring.page.drawing import WIDE, chart, label, paint
+from fogsim.scoring.page.drawing import WIDE, chart
+from fogsim.scoring.page.labels import BELOW, label, name_row, rows_only
+from fogsim.scoring.page.palette import paint
 from fogsim.scoring.page.parts import Panel, Section, Table, count, short
 from fogsim.scoring.report import interval, number
 from fogsim.scoring.scores import DriverScore, Score
 
 TITLE = "Who drove"
-READING = "Cost of the manoeuvre and of the collision, if there was one; dot the mean, line its 95 % interval over seeds."
+COLUMNS = ("driver", "n", "mean cost", "collisions", "impact, m/s", "needless brakes", "left at the end, m")
+READING = "Realised cost: of the manoeuvre, and of the collision if there was one. Lines are 95 % intervals over seeds."
 
 
 def section(score: Score) -> Section:
@@ -20,50 +23,46 @@ def section(score: Score) -> Section:
     known = [d for d in score.drivers if d.n]
     if not known:
         return Section(TITLE, "No log has its end: what the drivers cost is not known.")
-    panels: tuple[Panel, ...] = ()
-    if len(known) > 1:
-        svg = chart("drivers", "Mean cost of an encounter by driver", says(score), lambda axes: draw(axes, known), WIDE)
-        panels = (Panel("", "", "", svg),)
-    return Section(TITLE, says(score), READING if panels else "", panels, table(known))
-
-
-def says(score: Score) -> str:
-    """The cheapest driver, and how surely the next one is dearer."""
-    known = sorted((d for d in score.drivers if d.n), key=lambda d: d.cost.mean)
-    first = known[0]
-    fared = f"{count(first.collisions, 'collision')} and {count(first.needless_brakes, 'needless brake')}"
-    text = f"({first.driver}) cost {short(first.cost.mean)} an encounter, with {fared} in {first.n:,}"
+    told, rows = says(score, known), Table(COLUMNS, tuple(cells(d) for d in known))
     if len(known) == 1:
-        return f"{text}."
-    gap = next((d for d in score.differences if {d.driver, d.other} == {first.driver, known[1].driver}), None)
-    if gap is None or np.isnan(gap.cost.low):
-        return f"Cheapest: {text}; next ({known[1].driver}), {short(known[1].cost.mean)}."
+        return Section(TITLE, told, table=rows)
+    svg = chart("drivers", "Mean cost of an encounter by driver", told, lambda axes: draw(axes, known), WIDE)
+    return Section(TITLE, told, READING, (Panel(svg),), wide=True, table=rows)
+
+
+def says(score: Score, known: list[DriverScore]) -> str:
+    """The cheapest driver, and how surely the next one is dearer."""
+    first, *others = sorted(known, key=lambda d: d.cost.mean)
+    fared = f"{count(first.collisions, 'collision')} and {count(first.needless_brakes, 'needless brake')}"
+    text = f"{first.driver}: {short(first.cost.mean)} an encounter, with {fared} in {first.n:,}"
+    if not others:
+        return f"Cost of {text}."
+    return f"Cheapest is {text}; next is {others[0].driver} with {short(others[0].cost.mean)}. {apart(score, first, others[0])}"
+
+
+def apart(score: Score, first: DriverScore, second: DriverScore) -> str:
+    """Whether two drivers can be told apart on what both drove."""
+    both = {first.driver, second.driver}
+    gap = next((d for d in score.differences if {d.driver, d.other} == both and np.isfinite(d.cost.low)), None)
+    if gap is None:
+        return "They did not drive the same encounters."
     told = "can" if gap.cost.low > 0.0 or gap.cost.high < 0.0 else "cannot"
-    return (
-        f"Cheapest: {text}; next ({known[1].driver}), {short(known[1].cost.mean)}: on the {gap.n:,} encounters that both "
-        f"drove they {told} be told apart (difference {interval(gap.cost, '.2f')})."
-    )
+    size = f"{gap.driver} less {gap.other} is {interval(gap.cost, '.2f')}"
+    return f"On the {gap.n:,} encounters that both drove they {told} be told apart: {size}."
 
 
 def draw(axes: Any, known: list[DriverScore]) -> None:
-    """A row a driver."""
+    """A row a driver, a dot with its interval."""
     for row, d in enumerate(known):
-        axes.plot([d.cost.low, d.cost.high], [row + 0.16] * 2, color=paint("ink"), linewidth=1.0)
-        axes.plot([d.cost.mean], [row + 0.16], "o", color=paint("ink"), markersize=6.0, gid=f"cost-{row}")
-        axes.text(0.0, row - 0.24, d.driver, transform=axes.get_yaxis_transform(), va="center")
-    axes.set(ylim=(len(known) - 0.5, -0.5), yticks=[], xlim=(0.0, None))
-    axes.grid(axis="x")
+        axes.plot([d.cost.low, d.cost.high], [row + BELOW] * 2, color=paint("ink"), linewidth=1.2)
+        axes.plot([d.cost.mean], [row + BELOW], "o", color=paint("ink"), markersize=6.0, gid=f"driver-{row}")
+        name_row(axes, row, d.driver, paint("ink"))
+    rows_only(axes, len(known))
+    axes.set_xlim(0.0, None)
     label(axes, "mean cost of an encounter", "")
 
 
-def table(known: list[DriverScore]) -> Table:
-    """A row a driver."""
-    columns = ("driver", "n", "mean cost", "collisions", "impact, m/s", "needless brakes", "left at the end, m")
-    return Table(
-        columns,
-        tuple(
-            (d.driver, str(d.n), interval(d.cost, ".2f"), str(d.collisions), number(d.impact_speed, ".1f"))
-            + (str(d.needless_brakes), number(d.distance_left, ".1f"))
-            for d in known
-        ),
-    )
+def cells(d: DriverScore) -> tuple[str, ...]:
+    """One driver's row."""
+    ends = (number(d.impact_speed, ".1f"), str(d.needless_brakes), number(d.distance_left, ".1f"))
+    return (d.driver, f"{d.n:,}", interval(d.cost, ".2f"), str(d.collisions), *ends)

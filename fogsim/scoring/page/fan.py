@@ -8,8 +8,10 @@ import numpy as np
 
 from filters.spec import CLASSES, Array
 from fogsim.scoring.course import COURSE
-from fogsim.scoring.page.drawing import LINE, chart, colour_of, label, paint, points
-from fogsim.scoring.page.parts import Panel, Section, count, listed, rows
+from fogsim.scoring.page.drawing import chart
+from fogsim.scoring.page.labels import LINE, label, points
+from fogsim.scoring.page.palette import colour_of, paint
+from fogsim.scoring.page.parts import Panel, Section, listed, rows
 from fogsim.scoring.scores import Score
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -30,7 +32,7 @@ class Fan(NamedTuple):
 
     @property
     def parted(self) -> float:
-        """Distance, m, from which on the middle half of barriers lies above that of bags; NaN if at the end it does not."""
+        """m, from where on the middle half of barriers lies above that of bags; NaN if at the end it does not."""
         if len(self.quantiles) < 2:
             return float("nan")
         apart = self.quantiles[1][1] > self.quantiles[0][3]
@@ -83,7 +85,7 @@ def panel(score: Score, found: Fan) -> Panel:
     note = f"parted from {found.parted:.0f} m on" if np.isfinite(found.parted) else "never parted"
     title = f"P(barrier) of {found.belief} over distance left"
     svg = chart(name, title, desc, lambda axes: draw(axes, found))
-    return Panel(found.belief, colour_of(score.belief_names, found.belief), note, svg)
+    return Panel(svg, found.belief, note, colour_of(score.belief_names, found.belief))
 
 
 def draw(axes: Any, found: Fan) -> None:

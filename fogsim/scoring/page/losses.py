@@ -8,17 +8,18 @@ import numpy as np
 
 from fogsim.scoring import metrics
 from fogsim.scoring.metrics import Interval
-from fogsim.scoring.page.drawing import WIDE, End, chart, colour_of, label, label_ends, paint
-from fogsim.scoring.page.parts import Panel, Section, count, listed, said, where
+from fogsim.scoring.page.drawing import ROOM, WIDE, chart
+from fogsim.scoring.page.labels import End, label, label_ends
+from fogsim.scoring.page.palette import colour_of, paint
+from fogsim.scoring.page.parts import COIN, Panel, Section, count, listed, said, where
 from fogsim.scoring.regret import ALL, AT, VISIBILITIES
 from fogsim.scoring.scores import Score
 
-COIN = float(np.log(2.0))
 DODGE = 0.1  # between beliefs, of the way from one range to the next
 TITLE = "Log loss by range and fog"
 READING = (
-    f"Mean log loss in nats with its 95 % interval over seeds; a coin loses {COIN:.2f}. Fog is the true visibility where "
-    "ego starts."
+    f"Mean log loss in nats with its 95 % interval over seeds; a coin loses {COIN:.2f}. Fog is told by the true "
+    "visibility where ego starts."
 )
 
 
@@ -33,15 +34,14 @@ class Loss(NamedTuple):
 
 def section(score: Score) -> Section:
     """A panel for each bin of visibility that has encounters, on one axis."""
-    bins = {name: losses(score, name) for name in VISIBILITIES}
-    bins = {name: found for name, found in bins.items() if found}
+    bins = {name: found for name in VISIBILITIES if (found := losses(score, name))}
     if not bins:
         return Section(TITLE, "No encounter with a class that beliefs know reached any of the ranges.")
     if len(bins) == 2:  # all, and the one bin that all are in
         del bins[ALL]
-    top = max(np.nanmax([x.loss.mean, x.loss.high]) for found in bins.values() for x in found)
-    panels = tuple(panel(score, name, found, 1.05 * max(top, COIN)) for name, found in bins.items())
-    return Section(TITLE, says(bins), READING, panels)
+    top = 1.05 * max(COIN, *(float(np.nanmax([x.loss.mean, x.loss.high])) for found in bins.values() for x in found))
+    panels = tuple(panel(score, name, found, top) for name, found in bins.items())
+    return Section(TITLE, says(bins), READING, panels, wide=True)
 
 
 def losses(score: Score, visibility: str) -> list[Loss]:
@@ -58,48 +58,60 @@ def loss(score: Score, belief: str, moment: str, visibility: str) -> Loss:
     return Loss(belief, moment, len(told.p), metrics.paired_bootstrap(values))
 
 
+def last(found: list[Loss]) -> list[Loss]:
+    """Each belief's at the nearest range that was reached."""
+    return [x for x in found if x.moment == max((x.moment for x in found), key=AT.index)]
+
+
 def says(bins: dict[str, list[Loss]]) -> str:
     """The best belief at the last range in each fog, and what of all is worse than a coin."""
-    best = []
-    for name, found in bins.items():
-        last = [x for x in found if x.moment == found[-1].moment]
-        least = min(last, key=lambda x: x.loss.mean)
-        best.append(f"{least.loss.mean:.2f} by {least.belief} {'in all' if name == ALL else name}")
-    worse = [(x, name) for name, found in bins.items() for x in found if name != ALL and x.loss.low > COIN]
-    text = f"Least log loss {where(next(iter(bins.values()))[-1].moment)}: {listed(best)}"
+    least = {name: min(last(found), key=lambda x: x.loss.mean) for name, found in bins.items()}
+    best = listed([f"{x.belief}'s {nats(x.loss.mean)} ({fog(name)})" for name, x in least.items()])
+    text = f"The least log loss {where(next(iter(least.values())).moment)} is {best}"
+    worse = [(x.loss.mean, x, name) for name, found in bins.items() for x in found if x.loss.low > COIN]
     if not worse:
         return f"{text}. Nowhere is a belief clearly worse than a coin."
-    most, name = max(worse, key=lambda pair: pair[0].loss.mean)
-    return f"{text}. Worse than a coin by most is {most.belief} {where(most.moment)} {name}, {most.loss.mean:.2f}."
+    most, x, name = max(worse, key=lambda found: found[0])
+    return f"{text}. Worse than a coin by most is {x.belief} {where(x.moment)} ({fog(name)}) with {most:.2f}."
+
+
+def fog(name: str) -> str:
+    """A bin of visibility in words."""
+    return "all fog" if name == ALL else f"visibility {name}"
+
+
+def nats(loss: float) -> str:
+    """Three decimals, and never nothing: a belief that is always right still loses by the clip."""
+    return "less than 0.001" if loss < 0.0005 else f"{loss:.3f}"
 
 
 def panel(score: Score, name: str, found: list[Loss], top: float) -> Panel:
-    """One bin as drawn."""
-    last = [x for x in found if x.moment == found[-1].moment]
-    desc = f"{where(last[0].moment)}: {listed([f'{x.belief} {x.loss.mean:.3f}' for x in last])}."
-    heading = "all fog" if name == ALL else f"visibility {name}"
-    svg = chart(
-        f"log-loss-{list(VISIBILITIES).index(name)}", f"Log loss by range, {heading}", desc,
-        lambda axes: draw(axes, score, found, top), WIDE, room=82.0,
-    )  # fmt: skip
-    return Panel(heading, "", count(max(x.n for x in found), "encounter"), svg)
+    """The chart of one bin."""
+    nearest = last(found)
+    desc = f"{where(nearest[0].moment)}: {listed([f'{x.belief} {nats(x.loss.mean)}' for x in nearest])}."
+    key, title = f"log-loss-{list(VISIBILITIES).index(name)}", f"Log loss by range, {fog(name)}"
+    svg = chart(key, title, desc, lambda axes: draw(axes, score, found, top), WIDE, ROOM)
+    return Panel(svg, fog(name), count(max(x.n for x in found), "encounter"))
 
 
 def draw(axes: Any, score: Score, found: list[Loss], top: float) -> None:
-    """A dot with its interval a belief and moment; ranges are joined, the decision point stands apart."""
-    names, ends = list(dict.fromkeys(x.belief for x in found)), []
+    """The beliefs side by side at each moment, and what a coin loses."""
+    names, ends = list(dict.fromkeys(x.belief for x in found)), [End(COIN, "a coin", "muted")]
     axes.axhline(COIN, color=paint("muted"), linewidth=0.7)
-    axes.text(-0.45, COIN, "a coin", color=paint("muted"), va="bottom")
     for k, belief in enumerate(names):
         own, colour = [x for x in found if x.belief == belief], colour_of(score.belief_names, belief)
-        at = [AT.index(x.moment) + DODGE * (k - 0.5 * (len(names) - 1)) for x in own]
-        mean = [x.loss.mean for x in own]
-        axes.vlines(at, [x.loss.low for x in own], [x.loss.high for x in own], color=paint(colour), linewidth=1.0)
-        axes.plot(at, mean, "o", color=paint(colour), markersize=4.0, gid=f"log-loss-{belief}")
-        ranges = [i for i, x in enumerate(own) if x.moment != AT[0]]
-        axes.plot([at[i] for i in ranges], [mean[i] for i in ranges], color=paint(colour), linewidth=0.8, alpha=0.6)
-        ends.append(End(mean[-1], belief, colour))
+        draw_belief(axes, own, DODGE * (k - 0.5 * (len(names) - 1)), paint(colour), f"log-loss-{k}")
+        ends.append(End(own[-1].loss.mean, belief, colour))
     axes.set(xlim=(-0.5, len(AT) - 0.5), ylim=(0.0, top), xticks=range(len(AT)), xticklabels=AT)
     axes.tick_params(axis="x", length=0.0)
     label(axes, "", "log loss, nats")
     label_ends(axes, ends)
+
+
+def draw_belief(axes: Any, own: list[Loss], aside: float, colour: str, gid: str) -> None:
+    """A dot with its interval a moment; ranges are joined, the decision point stands apart."""
+    at, mean = np.array([AT.index(x.moment) + aside for x in own]), np.array([x.loss.mean for x in own])
+    ranges = np.array([x.moment != AT[0] for x in own])
+    axes.vlines(at, [x.loss.low for x in own], [x.loss.high for x in own], color=colour, linewidth=1.0)
+    axes.plot(at, mean, "o", color=colour, markersize=4.0, gid=gid)
+    axes.plot(at[ranges], mean[ranges], color=colour, linewidth=0.8, alpha=0.6)

@@ -9,19 +9,21 @@ from typing import NamedTuple
 import numpy as np
 
 from filters.spec import Array
-from fogsim.scoring.encounters import MOMENTS, Encounter
+from fogsim.scoring.encounters import MOMENTS, RANGES, Encounter
 from fogsim.scoring.scores import Score
 
+COIN = float(np.log(2.0))  # log loss of one that always says ½, nats
+NEAR = f"{RANGES[-1]} m"  # by then most objects have been seen
 WHERE = {"decision": "at the decision point", "first echo": "at the first echo from the object"}
 
 
 class Panel(NamedTuple):
-    """One chart: whose it is, the colour of that name ("" is none), a line beneath it, and its SVG."""
+    """One chart: its SVG, whose it is, a line beneath that name, and the name's colour."""
 
-    name: str
-    colour: str
-    note: str
     svg: str
+    name: str = ""
+    note: str = ""
+    colour: str = "ink"
 
 
 class Table(NamedTuple):
@@ -32,18 +34,24 @@ class Table(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A heading, what is to be seen there, how to read it, and what there is to see."""
+    """A heading, what is to be seen there, how to read it, and what there is to see; `wide` is of all its charts."""
 
     title: str
     says: str
     reading: str = ""
     panels: tuple[Panel, ...] = ()
+    wide: bool = False
     table: Table | None = None
 
 
 def rows(score: Score, belief: str) -> list[tuple[Encounter, int]]:
     """The encounters scored by class in which somebody holds this belief, and which of their beliefs it is."""
     return [(e, e.beliefs.index(belief)) for e in score.encounters if e.classed and belief in e.beliefs]
+
+
+def once(score: Score, belief: str) -> list[tuple[Encounter, int]]:
+    """`rows`, of encounters that share a seed only the first: the others are no further evidence."""
+    return list({e.seed: (e, b) for e, b in reversed(rows(score, belief))}.values())
 
 
 class Said(NamedTuple):
@@ -89,6 +97,14 @@ def count(n: int, what: str) -> str:
 def sentence(words: str) -> str:
     """With a capital to begin and a full stop to end."""
     return f"{words[:1].upper()}{words[1:]}" + "." * (not words.endswith("."))
+
+
+def percent(share: float) -> str:
+    """``13 %``; of what is neither none nor all, never 0 % or 100 %."""
+    rounded = f"{100.0 * share:.0f}"
+    if rounded in ("0", "100") and 0.0 < share < 1.0:
+        return "less than 1 %" if share < 0.5 else "more than 99 %"
+    return f"{rounded} %"
 
 
 def short(value: float) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 
 from filters.spec import Array
 from fogsim.scoring.corp import Decomposition, Reliability, decompose, reliability
-from fogsim.scoring.page.drawing import chart, colour_of, label, paint
-from fogsim.scoring.page.parts import Panel, Said, Section, count, listed, main_moment, said, sentence, where
-from fogsim.scoring.encounters import RANGES
+from fogsim.scoring.page.drawing import chart
+from fogsim.scoring.page.labels import label
+from fogsim.scoring.page.palette import colour_of, paint
+from fogsim.scoring.page.parts import NEAR, Panel, Said, Section, count, listed, main_moment, said, sentence, where
 from fogsim.scoring.scores import Score
 
 LEVEL = 0.05  # at which a belief is told from calibrated
@@ -35,11 +36,11 @@ class Diagram(NamedTuple):
 
 def sections(score: Score) -> list[Section]:
     """At the decision point, and at the last range."""
-    moments = dict.fromkeys((main_moment(score), f"{RANGES[-1]} m"))
-    return [section(score, moment) for moment in moments]
+    moments = dict.fromkeys((main_moment(score), NEAR))
+    return [section(score, moment, READING * (k == 0)) for k, moment in enumerate(moments)]
 
 
-def section(score: Score, moment: str) -> Section:
+def section(score: Score, moment: str, reading: str = READING) -> Section:
     """The diagrams at one moment."""
     found = [diagram(score, belief, moment) for belief in score.belief_names]
     known = [d for d in found if d is not None]
@@ -47,8 +48,10 @@ def section(score: Score, moment: str) -> Section:
     if not known:
         return Section(title, sentence(f"no encounter with a class that beliefs know was followed {where(moment)}"))
     if len({int(y) for d in known for y in d.said.y}) == 1:
-        return Section(title, "All objects were of one class: whether a belief is calibrated cannot be told from that.")
-    return Section(title, says(known), READING, tuple(panel(score, d, moment) for d in known))
+        return Section(
+            title, "Every object was of one class: there is no share of barriers to hold P(barrier) against."
+        )
+    return Section(title, says(known), reading, tuple(panel(score, d, moment) for d in known))
 
 
 def diagram(score: Score, belief: str, moment: str) -> Diagram | None:
@@ -65,7 +68,9 @@ def says(found: list[Diagram]) -> str:
     calm = [d.belief for d in found if d.curve.p_value >= LEVEL]
     if not off:
         least = min(found, key=lambda d: d.curve.p_value)
-        return f"No belief can be told from calibrated; the smallest p is {p_text(least.curve.p_value)}, {least.belief}'s."
+        return (
+            f"No belief can be told from calibrated; the smallest p is {p_text(least.curve.p_value)}, {least.belief}'s."
+        )
     worst = off[0]
     text = (
         f"{worst.belief} is worst calibrated: recalibration would take {worst.parts.mcb:.3f} off its Brier score "
@@ -85,10 +90,12 @@ def panel(score: Score, found: Diagram, moment: str) -> Panel:
     """The diagram as drawn."""
     name = f"reliability-{moment.replace(' ', '-')}-{score.belief_names.index(found.belief)}"
     colour, parts = colour_of(score.belief_names, found.belief), found.parts
-    numbers = f"MCB {parts.mcb:.3f}  DSC {parts.dsc:.3f}  UNC {parts.unc:.3f}  p {p_text(found.curve.p_value)}"
+    numbers = f"MCB {parts.mcb:.3f} · DSC {parts.dsc:.3f} · UNC {parts.unc:.3f} · p {p_text(found.curve.p_value)}"
     title = f"Reliability of {found.belief} {where(moment)}"
-    svg = chart(name, title, f"{numbers}, {count(len(found.said.p), 'encounter')}.", lambda axes: draw(axes, found, colour))
-    return Panel(found.belief, colour, numbers, svg)
+    svg = chart(
+        name, title, f"{numbers}, {count(len(found.said.p), 'encounter')}.", lambda axes: draw(axes, found, colour)
+    )
+    return Panel(svg, found.belief, numbers, colour)
 
 
 def draw(axes: Any, found: Diagram, colour: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fogsim.scoring.page.drawing import COLOURS
+from fogsim.scoring.page.palette import COLOURS
 
 
 def variables(ground: int) -> str:
@@ -29,9 +29,9 @@ section{margin-top:3rem;padding-top:1.4rem;border-top:1px solid var(--rule)}
 .facts dt{color:var(--muted);font-size:.85rem}
 .facts dd{margin:0;font-size:1.7rem;font-weight:300;line-height:1.2;font-variant-numeric:tabular-nums}
 .notes{margin:0;padding:0;list-style:none;max-width:60rem;overflow-wrap:anywhere}
-.panels{display:grid;gap:1.4rem 1.1rem;margin-top:1rem;
-  grid-template-columns:repeat(auto-fill,minmax(min(100%,12.6rem),1fr))}
-.panels.wide{gap:1.6rem 2rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,21.5rem),1fr))}
+.panels{display:grid;margin-top:1rem}
+.small{gap:1.4rem 1.1rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,12.6rem),1fr))}
+.wide{gap:1.6rem 2rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr))}
 figure{margin:0;break-inside:avoid;max-width:38rem}
 figcaption{display:flex;flex-direction:column;line-height:1.35;margin-bottom:.3rem;overflow-wrap:anywhere}
 figcaption b{font-weight:600}
@@ -48,17 +48,24 @@ td:first-child{font-weight:600}
 footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--rule);overflow-wrap:anywhere}
 footer p{max-width:none}
 code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.95em}
+@media (max-width:600px){
+  .small{grid-template-columns:1fr 1fr;gap:1.2rem .8rem}
+  .small svg text{font-size:12.5px!important}
+  .wide svg text{font-size:11px!important}
+}
 @page{size:A4;margin:14mm}
 @media print{
   :root{PAPER}
-  body{font-size:10.5pt;background:none}
+  html{font-size:12px}
+  body{font-size:1rem;background:none}
   main{max-width:none;padding:0}
-  section{margin-top:1.6rem;padding-top:.8rem}
+  section{margin-top:1.2rem;padding-top:.7rem;break-inside:avoid}
   h2,.says,.reading{break-after:avoid}
-  .panels{grid-template-columns:repeat(3,1fr)}
-  .panels.wide{grid-template-columns:repeat(2,1fr)}
+  .small{grid-template-columns:repeat(4,1fr);gap:.8rem}
+  .small svg text{font-size:12px!important}
+  .wide{grid-template-columns:repeat(2,1fr)}
   .scroll{overflow:visible}
-  table{font-size:8pt;break-inside:avoid}
-  th,td{padding-left:.7rem}
+  table{break-inside:avoid}
+  th,td{padding:.2rem 0 .2rem 1.2rem}
 }
 """.replace("PAPER", variables(0))

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-import numpy as np
-
 from fogsim.frame import POLICIES
 from fogsim.scoring.metrics import Interval
-from fogsim.scoring.page.parts import Section, Table, count, listed, main_moment, sentence, where
+from fogsim.scoring.page.parts import COIN, Section, Table, count, listed, main_moment, sentence, where
 from fogsim.scoring.report import barriers, interval, number, remarks
 from fogsim.scoring.scores import BeliefScore, Score
 
 REMARKS = 12  # shown; the terminal and the JSON have all
-COIN = float(np.log(2.0))
 COLUMNS = ("belief", "n", "log loss", "Brier", "MCB", "DSC", "AUC", "misses", "needless brakes")
 
 
@@ -40,8 +37,8 @@ def facts(score: Score) -> list[Fact]:
 def notes(score: Score) -> list[str]:
     """Who drove, by which card, and what was not scored, a line each."""
     drivers = Counter(e.driver for e in score.encounters)
-    driven = f"driven by {listed([f'({name}) {k:,}' for name, k in drivers.items()])}"
-    left = [line for line in remarks(score)]
+    driven = f"driven by {'; '.join(f'{name} ({k:,})' for name, k in drivers.items())}"
+    left = remarks(score)
     more = [f"and {len(left) - REMARKS:,} more such lines, which the terminal and the JSON have"]
     lines = [driven, card(score), *left[:REMARKS], *more * (len(left) > REMARKS)]
     return [sentence(line) for line in lines]
@@ -66,8 +63,8 @@ def section(score: Score) -> Section:
     if not found:
         return Section(title, "No encounter was followed by a belief that has a class for its object.")
     reading = (
-        "Log loss in nats with its 95 % interval over seeds; MCB is what recalibration would take off the Brier score, DSC "
-        "what the belief takes off that of the base rate. Misses went on into an obstacle, needless brakes were for "
+        "Log loss in nats with its 95 % interval over seeds; MCB is what recalibration would take off the Brier score, "
+        "DSC what the belief then takes off that of the base rate. Misses went on into an obstacle, needless brakes were for "
         "nothing in the path, both had the belief decided by Bayes' rule."
     )
     return Section(title, says(found), reading, table=Table(COLUMNS, tuple(key_row(score, row) for row in found)))
@@ -78,7 +75,9 @@ def says(found: list[BeliefScore]) -> str:
     best = min(found, key=lambda row: row.log_loss)
     text = f"{best.belief} has the least log loss, {best.log_loss:.3f} nats; a coin has {COIN:.3f}"
     worse = [row.belief for row in found if not row.gain.high < 0.0]
-    return f"{text}. Not clearly better than a coin: {listed(worse)}." if worse else f"{text}, and every belief has less."
+    return (
+        f"{text}. Not clearly better than a coin: {listed(worse)}." if worse else f"{text}, and every belief has less."
+    )
 
 
 def key_row(score: Score, row: BeliefScore) -> tuple[str, ...]:
