@@ -15,20 +15,20 @@ import numpy as np
 from scipy.stats import chi2
 
 from fogsim.scoring.encounters import MOMENTS
-from fogsim.scoring.page.drawing import SMALL, chart
+from fogsim.scoring.page.drawing import chart
 from fogsim.scoring.page.labels import label
 from fogsim.scoring.page.palette import colour_of, paint
 from fogsim.scoring.page.parts import NEAR, Panel, Section, count, listed, once, short, where
 from fogsim.scoring.scores import Score
 
 TAILS = (0.025, 0.975)
-LEFT = 54.0  # points, for the moments' names
+LEFT = 62.0  # points, for the moments' names
 NEES, NIS = -0.14, 0.18  # of a row, from its middle
 TITLE = "Consistency of the place"
 READING = (
-    "Mean squared error over what the belief expects, 1 where it is right: filled NEES / 2, of the place; hollow NIS over "
-    "its degrees of freedom, of the last measurement used. Grey: where 95 % of right ones lie. Above 1 a belief is surer "
-    "than it should be. Of encounters that share a seed the first counts."
+    "Mean squared error over what the belief expects, 1 where it is right: filled NEES / 2, of the place; hollow NIS "
+    "over its degrees of freedom, of the last measurement used. Grey: where 95 % of right ones lie. Above 1 a belief is "
+    "surer than it should be. Of encounters that share a seed the first counts."
 )
 
 
@@ -107,11 +107,10 @@ def span(found: list[Consistency]) -> tuple[float, float]:
 def panel(score: Score, found: Consistency, limits: tuple[float, float]) -> Panel:
     """The chart of one belief."""
     colour, k = colour_of(score.belief_names, found.belief), score.belief_names.index(found.belief)
-    told = "; ".join(f"{x.moment} {short(x.value)}, band {x.low:.2f} to {x.high:.2f}" for x in found.nees)
-    title, note = f"NEES / 2 and NIS of {found.belief} by moment", count(max(x.n for x in found.nees), "encounter")
-    svg = chart(
-        f"consistency-{k}", title, f"NEES / 2: {told}.", lambda axes: draw(axes, found, limits, colour), SMALL, left=LEFT
-    )  # fmt: skip
+    bands = "; ".join(f"{x.moment} {short(x.value)}, band {x.low:.2f} to {x.high:.2f}" for x in found.nees)
+    title, desc = f"NEES / 2 and NIS of {found.belief} by moment", f"NEES / 2: {bands}."
+    note = count(max(x.n for x in found.nees), "encounter")
+    svg = chart(f"consistency-{k}", title, desc, lambda axes: draw(axes, found, limits, colour), left=LEFT)
     return Panel(svg, found.belief, note + ", no NIS" * (not found.nis), colour)
 
 
@@ -124,9 +123,8 @@ def draw(axes: Any, found: Consistency, limits: tuple[float, float], colour: str
             style = {"markersize": 5.0, "markerfacecolor": fill, "markeredgecolor": paint(colour), "clip_on": False}
             axes.plot([np.clip(x.value, *limits)], [row], "o", gid=f"{gid}-{MOMENTS.index(x.moment)}", **style)
     axes.axvline(1.0, color=paint("muted"), linewidth=0.7, zorder=1.5)
-    axes.set(
-        xscale="log", xlim=limits, ylim=(len(MOMENTS) - 0.5, -0.6), yticks=range(len(MOMENTS)), yticklabels=MOMENTS
-    )
+    axes.set(xscale="log", xlim=limits, ylim=(len(MOMENTS) - 0.5, -0.6))
+    axes.set_yticks(range(len(MOMENTS)), MOMENTS)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     axes.minorticks_off()
-    label(axes, "squared error over what was expected", "")
+    label(axes, "found / expected", "")

@@ -25,7 +25,7 @@ READING = (
 
 
 class Decisions(NamedTuple):
-    """One belief's in n encounters: the share undecided over time, s, until `last`, and distances left (decided,), m."""
+    """One belief's in n encounters: who is undecided over time, s, until `last`, and distances left (decided,), m."""
 
     belief: str
     n: int

@@ -72,7 +72,7 @@ def section(found: Section, score: Score) -> str:
     reading = f'<p class="reading">{escape(found.reading)}</p>\n' if found.reading else ""
     return (
         f'<section>\n<h2>{escape(found.title)}</h2>\n<p class="says">{escape(found.says)}</p>\n{reading}'
-        f"{panels(found)}{table(found.table, score) if found.table else ''}</section>"
+        f'<div class="shown">\n{panels(found)}{table(found.table, score) if found.table else ""}</div>\n</section>'
     )
 
 

@@ -37,7 +37,8 @@ def says(score: Score, known: list[DriverScore]) -> str:
     text = f"{first.driver}: {short(first.cost.mean)} an encounter, with {fared} in {first.n:,}"
     if not others:
         return f"Cost of {text}."
-    return f"Cheapest is {text}; next is {others[0].driver} with {short(others[0].cost.mean)}. {apart(score, first, others[0])}"
+    second = others[0]
+    return f"Cheapest is {text}; next is {second.driver} with {short(second.cost.mean)}. {apart(score, first, second)}"
 
 
 def apart(score: Score, first: DriverScore, second: DriverScore) -> str:

@@ -1,4 +1,4 @@
-"""The page's colours: Okabe and Ito's, told apart by colour-blind eyes too, in the viewer's order, darkened for paper."""
+"""The page's colours: Okabe and Ito's, which colour-blind eyes tell apart too, in the viewer's order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fogsim.frame import JUDGE
 
-COLOURS = {  # on paper, on a dark ground
+COLOURS = {  # on paper, where they must be darker, and on a dark ground
     "ink": ("#1b2330", "#e8ecf1"),
     "muted": ("#5d6878", "#a3acba"),
     "rule": ("#d5dae1", "#3a4656"),

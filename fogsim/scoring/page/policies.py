@@ -16,8 +16,8 @@ TITLE = "Cost by policy"
 COLUMNS = ("belief", "policy", "n", "mean cost", "collisions", "needless brakes")
 FIRST, SECOND = (name.replace("_", " ") for name in POLICIES)
 READING = (
-    f"Loss under the truth of the action that each policy would have chosen of all four at the decision point, with its "
-    f"95 % interval over seeds; filled {FIRST}, hollow {SECOND}."
+    "Loss under the truth of the action that each policy would have chosen of all four at the decision point, with "
+    f"its 95 % interval over seeds; filled {FIRST}, hollow {SECOND}."
 )
 
 
@@ -26,21 +26,21 @@ def section(score: Score) -> Section:
     known = [row for row in score.policies if row.n]
     if not known:
         return Section(TITLE, "No encounter reached the decision point: no policy had anything to choose.")
-    told = says(known)
-    svg = chart(
-        "policies", "Mean cost of an encounter by belief and policy", told, lambda axes: draw(axes, score, known), WIDE
-    )
+    told, title = says(known), "Mean cost of an encounter by belief and policy"
+    svg = chart("policies", title, told, lambda axes: draw(axes, score, known), WIDE)
     return Section(TITLE, told, READING, (Panel(svg),), wide=True, table=table(known))
 
 
 def says(known: list[PolicyScore]) -> str:
     """The cheapest and the dearest."""
     least, most = min(known, key=lambda row: row.cost.mean), max(known, key=lambda row: row.cost.mean)
-    return (
-        f"{least.belief} under {least.policy.replace('_', ' ')} would have cost least, {short(least.cost.mean)} an encounter "
-        f"with {count(least.collisions, 'collision')} in {least.n:,}; {most.belief} under {most.policy.replace('_', ' ')} most, "
-        f"{short(most.cost.mean)} with {count(most.collisions, 'collision')}."
-    )
+    return f"Least costs {fared(least)}; most {fared(most)}."
+
+
+def fared(row: PolicyScore) -> str:
+    """What one belief would have cost under one policy."""
+    hits, policy = count(row.collisions, "collision"), row.policy.replace("_", " ")
+    return f"{row.belief} under {policy}, {short(row.cost.mean)} an encounter with {hits} in {row.n:,}"
 
 
 def draw(axes: Any, score: Score, known: list[PolicyScore]) -> None:

@@ -24,8 +24,8 @@ LEVEL = 0.05
 BINS = 10
 TITLE = f"Spread of the place's errors at {NEAR}"
 READING = (
-    "Histogram of F(NEES), F that of χ²(2): flat where the covariance of the place is right. Grey: in 95 % of cases all "
-    "bars of a flat one lie there. A tower on the right are places that the belief held to be all but impossible."
+    "Histogram of F(NEES), F that of χ²(2): flat where the covariance of the place is right. Grey: where in 95 % of "
+    "cases all bars of a flat one lie. A tower on the right are places that the belief held to be all but impossible."
 )
 
 

@@ -29,7 +29,8 @@ section{margin-top:3rem;padding-top:1.4rem;border-top:1px solid var(--rule)}
 .facts dt{color:var(--muted);font-size:.85rem}
 .facts dd{margin:0;font-size:1.7rem;font-weight:300;line-height:1.2;font-variant-numeric:tabular-nums}
 .notes{margin:0;padding:0;list-style:none;max-width:60rem;overflow-wrap:anywhere}
-.panels{display:grid;margin-top:1rem}
+.shown{display:flex;flex-wrap:wrap;gap:0 2.5rem;align-items:center}
+.panels{display:grid;margin-top:1rem;flex:1 1 26rem;min-width:0}
 .small{gap:1.4rem 1.1rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,12.6rem),1fr))}
 .wide{gap:1.6rem 2rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr))}
 figure{margin:0;break-inside:avoid;max-width:38rem}
@@ -38,9 +39,9 @@ figcaption b{font-weight:600}
 figcaption span{font-variant-numeric:tabular-nums;font-size:.75rem}
 svg{display:block;width:100%;height:auto;overflow:visible}
 svg text{font-family:inherit!important}
-.scroll{overflow-x:auto;margin-top:1rem}
+.scroll{overflow-x:auto;margin-top:1rem;max-width:100%}
 table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums;white-space:nowrap}
-th,td{padding:.38rem 0 .38rem 1.6rem;text-align:right;font-weight:400}
+th,td{padding:.38rem 0 .38rem 1.3rem;text-align:right;font-weight:400}
 th{color:var(--muted);font-size:.8rem;border-bottom:1px solid var(--rule)}
 td{border-bottom:1px solid var(--band)}
 th:first-child,td:first-child{padding-left:0;text-align:left;position:sticky;left:0;background:var(--ground)}
