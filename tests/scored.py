@@ -10,7 +10,7 @@ from fogsim.scoring.encounters import MOMENTS, Encounter
 
 def encounter(seed, truth, visibility=25.0, given=None, **p) -> Encounter:
     """An open-loop encounter on one street; `given` sets other fields."""
-    log_probs = np.log([[1.0 - q, q] for q in p.values()])
+    log_probs = np.log([[1.0 - q, q] for q in p.values()]).reshape(-1, 2)
     n, nan = len(p), np.full((len(MOMENTS), len(p)), np.nan)
     values = {
         "name": f"{seed}.h5",

@@ -92,6 +92,8 @@ def decompose(p: ArrayLike, y: ArrayLike) -> Decomposition:
 def reliability(p: ArrayLike, y: ArrayLike, groups: ArrayLike, seed: int = 0, n: int = 1000) -> Reliability:
     """The reliability diagram with the band of Dimitriadis, Gneiting & Jordan 2021: x̂ of truths y ~ Bernoulli(p).
 
+    Its p-value is that of `calibration`, but for the draws and for what encounters have in common.
+
     Parameters
     ----------
     p, y, groups : array (encounters,)

@@ -22,13 +22,13 @@ from fogsim.scoring.page.parts import NEAR, Panel, Section, count, listed, once,
 from fogsim.scoring.scores import Score
 
 TAILS = (0.025, 0.975)
-LEFT = 62.0  # points, for the moments' names
+LEFT, RIGHT = 62.0, 6.0  # points, for the moments' names and half a number
 NEES, NIS = -0.14, 0.18  # of a row, from its middle
 TITLE = "Consistency of the place"
 READING = (
     "Mean squared error over what the belief expects, 1 where it is right: filled NEES / 2, of the place; hollow NIS "
-    "over its degrees of freedom, of the last measurement used. Grey: where 95 % of right ones lie. Above 1 a belief is "
-    "surer than it should be. Of encounters that share a seed the first counts."
+    "over its degrees of freedom, of the last measurement used. Grey: where 95 % of right ones lie. Above 1 a belief "
+    "is surer than it should be. Of encounters that share a seed the first counts."
 )
 
 
@@ -92,7 +92,7 @@ def says(placed: list[Consistency], found: list[Consistency]) -> str:
         text = f"{where_} no belief is surer of its place than it should be"
     else:
         of = f"its squared error is {short(near.value)} times what it expects, {near.high:.2f} at most if it were right"
-        text = f"{where_} {worst.belief} is the surest beyond its knowledge: {of}"
+        text = f"{where_} {worst.belief} is too sure of its place by most: {of}"
     inside = f"Within the band: {listed(within) or 'none'}."
     without = [c.belief for c in found if not c.nees]
     return f"{text}. {inside}" + (f" Without a place: {listed(without)}." if without else "")
@@ -110,7 +110,7 @@ def panel(score: Score, found: Consistency, limits: tuple[float, float]) -> Pane
     bands = "; ".join(f"{x.moment} {short(x.value)}, band {x.low:.2f} to {x.high:.2f}" for x in found.nees)
     title, desc = f"NEES / 2 and NIS of {found.belief} by moment", f"NEES / 2: {bands}."
     note = count(max(x.n for x in found.nees), "encounter")
-    svg = chart(f"consistency-{k}", title, desc, lambda axes: draw(axes, found, limits, colour), left=LEFT)
+    svg = chart(f"consistency-{k}", title, desc, lambda axes: draw(axes, found, limits, colour), room=RIGHT, left=LEFT)
     return Panel(svg, found.belief, note + ", no NIS" * (not found.nis), colour)
 
 

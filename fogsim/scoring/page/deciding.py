@@ -9,7 +9,7 @@ import numpy as np
 from filters.spec import Array
 from fogsim.scoring.course import SURE
 from fogsim.scoring.page.drawing import ROOM, WIDE, chart
-from fogsim.scoring.page.labels import BELOW, End, clipped, label, label_ends, name_row, rows_only
+from fogsim.scoring.page.labels import BELOW, End, clipped, label, label_ends, name_row, rows_high, rows_only
 from fogsim.scoring.page.palette import colour_of, paint
 from fogsim.scoring.page.parts import Panel, Section, percent, rows
 from fogsim.scoring.scores import Score
@@ -48,7 +48,8 @@ def section(score: Score) -> Section:
     svg = chart("undecided", title, told, lambda axes: draw_undecided(axes, score, found), WIDE, ROOM)
     panels = [Panel(svg, "by time")]
     if any(d.left.size for d in found):
-        left = chart("left", "Distance left at the decision", told, lambda axes: draw_left(axes, score, found), WIDE)
+        size, title = rows_high(len(found)), "Distance left at the decision"
+        left = chart("left", title, told, lambda axes: draw_left(axes, score, found), size)
         panels.append(Panel(left, "by distance"))
     return Section(TITLE, told, READING, tuple(panels), wide=True)
 

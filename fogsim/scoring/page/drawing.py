@@ -17,6 +17,7 @@ ROOM = 82.0  # points for names on the right
 RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a belief may have a dollar in its name
+    "font.family": "DejaVu Sans",  # to measure with; the page has its own
     "font.size": TEXT,
     "text.color": paint("ink"),
     "xtick.labelsize": TEXT,
@@ -91,7 +92,8 @@ def inline(svg: str, name: str, title: str, desc: str) -> str:
 
     Its ids begin with its name, or those of two charts would be the same.
     """
-    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"\s*\n\s*", "\n", svg[svg.index("<svg") :])
+    svg = re.sub(r"<defs>\n<style.*?</style>\n</defs>\n", "", svg, flags=re.DOTALL)  # it would be of the whole page
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
     variables = {light: f"var(--{colour})" for colour, (light, _) in COLOURS.items()}
     svg = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", lambda m: f"{m[1]}: {variables.get(m[2], m[2])}", svg)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fogsim.scoring.page.drawing import WIDE, chart
-from fogsim.scoring.page.labels import BELOW, label, name_row, rows_only
+from fogsim.scoring.page.drawing import chart
+from fogsim.scoring.page.labels import BELOW, label, name_row, rows_high, rows_only
 from fogsim.scoring.page.palette import paint
 from fogsim.scoring.page.parts import Panel, Section, Table, count, short
 from fogsim.scoring.report import interval, number
@@ -26,7 +26,9 @@ def section(score: Score) -> Section:
     told, rows = says(score, known), Table(COLUMNS, tuple(cells(d) for d in known))
     if len(known) == 1:
         return Section(TITLE, told, table=rows)
-    svg = chart("drivers", "Mean cost of an encounter by driver", told, lambda axes: draw(axes, known), WIDE)
+    svg = chart(
+        "drivers", "Mean cost of an encounter by driver", told, lambda axes: draw(axes, known), rows_high(len(known))
+    )
     return Section(TITLE, told, READING, (Panel(svg),), wide=True, table=rows)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from filters.spec import Array
-from fogsim.scoring.page.drawing import MARGIN, TEXT
+from fogsim.scoring.page.drawing import MARGIN, TEXT, WIDE
 from fogsim.scoring.page.palette import paint
 
 BELOW = 0.16  # of a row, from its middle to what is drawn under its words
@@ -34,6 +34,11 @@ def points(axes: Any) -> tuple[float, float]:
 def name_row(axes: Any, row: int, words: str, colour: str) -> None:
     """Words at the left of a row, above what it shows, which lies `BELOW` its middle."""
     axes.text(0.0, row - 0.24, words, transform=axes.get_yaxis_transform(), color=colour, va="center")
+
+
+def rows_high(n: int) -> tuple[float, float]:
+    """The size of a chart of n such rows."""
+    return WIDE[0], MARGIN[1] + MARGIN[3] + 3.2 * LINE * n
 
 
 def rows_only(axes: Any, n: int) -> None:

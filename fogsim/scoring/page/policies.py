@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fogsim.frame import POLICIES
-from fogsim.scoring.page.drawing import WIDE, chart
-from fogsim.scoring.page.labels import BELOW, clipped, label, name_row, rows_only
+from fogsim.scoring.page.drawing import chart
+from fogsim.scoring.page.labels import BELOW, clipped, label, name_row, rows_high, rows_only
 from fogsim.scoring.page.palette import colour_of, paint
 from fogsim.scoring.page.parts import Panel, Section, Table, count, short
 from fogsim.scoring.report import interval
@@ -27,20 +27,20 @@ def section(score: Score) -> Section:
     if not known:
         return Section(TITLE, "No encounter reached the decision point: no policy had anything to choose.")
     told, title = says(known), "Mean cost of an encounter by belief and policy"
-    svg = chart("policies", title, told, lambda axes: draw(axes, score, known), WIDE)
+    svg = chart("policies", title, told, lambda axes: draw(axes, score, known), rows_high(len(known) // len(POLICIES)))
     return Section(TITLE, told, READING, (Panel(svg),), wide=True, table=table(known))
 
 
 def says(known: list[PolicyScore]) -> str:
     """The cheapest and the dearest."""
     least, most = min(known, key=lambda row: row.cost.mean), max(known, key=lambda row: row.cost.mean)
-    return f"Least costs {fared(least)}; most {fared(most)}."
+    return f"Cheapest would have been {fared(least)}; dearest {fared(most)}."
 
 
 def fared(row: PolicyScore) -> str:
     """What one belief would have cost under one policy."""
     hits, policy = count(row.collisions, "collision"), row.policy.replace("_", " ")
-    return f"{row.belief} under {policy}, {short(row.cost.mean)} an encounter with {hits} in {row.n:,}"
+    return f"{row.belief} under {policy} with {short(row.cost.mean)} an encounter and {hits} in {row.n:,}"
 
 
 def draw(axes: Any, score: Score, known: list[PolicyScore]) -> None:

@@ -69,7 +69,7 @@ def says(found: list[Diagram]) -> str:
     if not off:
         least = min(found, key=lambda d: d.curve.p_value)
         return (
-            f"No belief can be told from calibrated; the smallest p is {p_text(least.curve.p_value)}, {least.belief}'s."
+            f"No belief can be told from calibrated; the least p-value is {least.belief}'s {least.curve.p_value:.2g}."
         )
     worst = off[0]
     text = (
@@ -107,7 +107,7 @@ def draw(axes: Any, found: Diagram, colour: str) -> None:
     )
     axes.plot([0, 1], [0, 1], color=paint("muted"), linewidth=0.7)
     heights, edges = np.histogram(found.said.p, BINS, (0.0, 1.0))
-    axes.bar(edges[:-1], STRIP * heights / heights.max(), 1.0 / BINS, align="edge", color=paint(colour), alpha=0.35)
+    axes.stairs(STRIP * heights / heights.max(), edges, fill=True, color=paint(colour), alpha=0.35)
     bends = corners(curve.found)
     few = {"marker": "o", "markersize": 3.0} if len(bends) < 3 else {}
     axes.plot(curve.p[bends], curve.found[bends], color=paint(colour), gid="reliability", **few)

@@ -38,6 +38,7 @@ figcaption{display:flex;flex-direction:column;line-height:1.35;margin-bottom:.3r
 figcaption b{font-weight:600}
 figcaption span{font-variant-numeric:tabular-nums;font-size:.75rem}
 svg{display:block;width:100%;height:auto;overflow:visible}
+svg *{stroke-linejoin:round;stroke-linecap:butt}
 svg text{font-family:inherit!important}
 .scroll{overflow-x:auto;margin-top:1rem;max-width:100%}
 table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums;white-space:nowrap}

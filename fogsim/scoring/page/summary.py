@@ -64,8 +64,8 @@ def section(score: Score) -> Section:
         return Section(title, "No encounter was followed by a belief that has a class for its object.")
     reading = (
         "Log loss in nats with its 95 % interval over seeds; MCB is what recalibration would take off the Brier score, "
-        "DSC what the belief then takes off that of the base rate. Misses went on into an obstacle, needless brakes were "
-        "for nothing in the path, both had the belief decided by Bayes' rule."
+        "DSC what the belief then takes off that of the base rate. Misses went on into an obstacle, needless brakes "
+        "were for nothing in the path, both had the belief decided by Bayes' rule."
     )
     return Section(title, says(found), reading, table=Table(COLUMNS, tuple(key_row(score, row) for row in found)))
 
@@ -76,7 +76,9 @@ def says(found: list[BeliefScore]) -> str:
     text = f"{best.belief} has the least log loss, {best.log_loss:.3f} nats; a coin has {COIN:.3f}"
     worse = [row.belief for row in found if not row.gain.high < 0.0]
     return (
-        f"{text}. Not clearly better than a coin: {listed(worse)}." if worse else f"{text}, and every belief has less."
+        f"{text}. Not clearly better than a coin: {listed(worse)}."
+        if worse
+        else f"{text}, and every belief clearly less."
     )
 
 
