@@ -84,11 +84,11 @@ def switch(loss: Array) -> float:
 def says(curves: list[Curve], between: tuple[float, float]) -> str:
     """What each belief costs at p*, what it costs to heed none, and what a threshold chosen afterwards would save."""
     low, high = between
-    none = f"always braking would cost {short(curves[0].cost(0.0))}, never braking {short(curves[0].cost(np.inf))}"
+    none = f"always braking would cost {curves[0].cost(0.0):,.2f}, never braking {curves[0].cost(np.inf):,.2f}"
     if high - low > 1e-9:
         return f"Losses follow the situation, so p* lies between {short(low)} and {short(high)}; {none} an encounter."
     costs = sorted((c.cost(low), c.belief) for c in curves)
-    spread = listed([f"{short(cost)} ({belief})" for cost, belief in costs])
+    spread = listed([f"{cost:,.2f} ({belief})" for cost, belief in costs])
     return f"Braking from p* = {short(low)} on costs {spread} an encounter; {none}. {hindsight(curves, low)}"
 
 
@@ -99,7 +99,7 @@ def hindsight(curves: list[Curve], at: float) -> str:
     if found.cost(at) - least <= WORTH * found.cost(at):
         return "No other threshold would have been better for any belief."
     t = THRESHOLDS[int(np.argmin(found.costs))]
-    return f"In hindsight {t:.2f} would have been best for {found.belief}, which gains most by it: {short(least)}."
+    return f"In hindsight {t:.2f} would have been best for {found.belief}, which gains most by it: {least:,.2f}."
 
 
 def draw(axes: Any, score: Score, curves: list[Curve], between: tuple[float, float]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from fogsim.scoring.page.drawing import chart
 from fogsim.scoring.page.labels import BELOW, label, name_row, rows_high, rows_only
 from fogsim.scoring.page.palette import paint
-from fogsim.scoring.page.parts import Panel, Section, Table, count, short
+from fogsim.scoring.page.parts import Panel, Section, Table, count
 from fogsim.scoring.report import interval, number
 from fogsim.scoring.scores import DriverScore, Score
 
@@ -36,11 +36,11 @@ def says(score: Score, known: list[DriverScore]) -> str:
     """The cheapest driver, and how surely the next one is dearer."""
     first, *others = sorted(known, key=lambda d: d.cost.mean)
     fared = f"{count(first.collisions, 'collision')} and {count(first.needless_brakes, 'needless brake')}"
-    text = f"{first.driver}: {short(first.cost.mean)} an encounter, with {fared} in {first.n:,}"
+    text = f"{first.driver}: {first.cost.mean:,.2f} an encounter, with {fared} in {first.n:,}"
     if not others:
         return f"Cost of {text}."
     second = others[0]
-    return f"Cheapest is {text}; next is {second.driver} with {short(second.cost.mean)}. {apart(score, first, second)}"
+    return f"Cheapest is {text}; next is {second.driver} with {second.cost.mean:,.2f}. {apart(score, first, second)}"
 
 
 def apart(score: Score, first: DriverScore, second: DriverScore) -> str:

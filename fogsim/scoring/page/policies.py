@@ -8,7 +8,7 @@ from fogsim.frame import POLICIES
 from fogsim.scoring.page.drawing import chart
 from fogsim.scoring.page.labels import BELOW, clipped, label, name_row, rows_high, rows_only
 from fogsim.scoring.page.palette import colour_of, paint
-from fogsim.scoring.page.parts import Panel, Section, Table, count, short
+from fogsim.scoring.page.parts import Panel, Section, Table, count
 from fogsim.scoring.report import interval
 from fogsim.scoring.scores import PolicyScore, Score
 
@@ -40,7 +40,7 @@ def says(known: list[PolicyScore]) -> str:
 def fared(row: PolicyScore) -> str:
     """What one belief would have cost under one policy."""
     hits, policy = count(row.collisions, "collision"), row.policy.replace("_", " ")
-    return f"{row.belief} under {policy} with {short(row.cost.mean)} an encounter and {hits} in {row.n:,}"
+    return f"{row.belief} under {policy} with {row.cost.mean:,.2f} an encounter and {hits} in {row.n:,}"
 
 
 def draw(axes: Any, score: Score, known: list[PolicyScore]) -> None:

@@ -30,7 +30,7 @@ section{margin-top:3rem;padding-top:1.4rem;border-top:1px solid var(--rule)}
 .facts dd{margin:0;font-size:1.7rem;font-weight:300;line-height:1.2;font-variant-numeric:tabular-nums}
 .notes{margin:0;padding:0;list-style:none;max-width:60rem;overflow-wrap:anywhere}
 .shown{display:flex;flex-wrap:wrap;gap:0 2.5rem;align-items:center}
-.panels{display:grid;margin-top:1rem;flex:1 1 26rem;min-width:0}
+.panels{display:grid;margin-top:1rem;flex:1 1 22rem;min-width:0}
 .small{gap:1.4rem 1.1rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,12.6rem),1fr))}
 .wide{gap:1.6rem 2rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr))}
 figure{margin:0;break-inside:avoid;max-width:38rem}
