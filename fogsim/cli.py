@@ -135,11 +135,12 @@ def calibrate(
 def score(
     paths: Annotated[list[Path], typer.Argument(metavar="LOG.h5|DIR...", show_default=False)],
     out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the tables as JSON too.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page of charts too.")] = None,
 ) -> None:
     """Score logs: beliefs at the decision point and at fixed ranges, actions, costs."""
     from fogsim import commands
 
-    commands.score(paths, out)
+    commands.score(paths, out, html)
 
 
 @app.command()

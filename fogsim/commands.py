@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from multiprocessing import get_context
@@ -169,25 +170,31 @@ def decision_time(recorded: log.Replay) -> float:
     return float(times[decided.argmax() if decided.any() else -1])
 
 
-def score(paths: Sequence[Path], out: Path | None) -> None:
-    """``fogsim score``: tables, and if asked a new JSON file."""
+def score(paths: Sequence[Path], out: Path | None, html: Path | None) -> None:
+    """``fogsim score``: tables, and if asked a new JSON file and a new page."""
     from fogsim.scoring.report import print_score, to_dict
     from fogsim.scoring.scores import score as score_logs
 
-    if out is not None and out.exists():
-        raise UserError(f"{out} exists already and is never overwritten: choose another name")
+    for file in filter(None, (out, html)):
+        if file.exists():
+            raise UserError(f"{file} exists already and is never overwritten: choose another name")
     with Console(stderr=True).status(f"scoring {', '.join(map(str, paths))}"):
         scored = score_logs(paths)
     print_score(scored, Console(width=max(TABLES, Console().width)))
     if out is not None:
-        write_json(to_dict(scored), out)
+        write_new(json.dumps(to_dict(scored), indent=1) + "\n", out)
+    if html is not None:
+        from fogsim.scoring.page.document import page
+
+        command = shlex.join(("fogsim", "score", *map(str, paths), "--html", str(html)))
+        write_new(page(scored, command), html)
 
 
-def write_json(value: Any, path: Path) -> None:
-    """Write a new JSON file."""
+def write_new(text: str, path: Path) -> None:
+    """Write a new file."""
     try:
-        with path.open("x") as stream:
-            stream.write(json.dumps(value, indent=1) + "\n")
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}): choose another name or folder") from error
 

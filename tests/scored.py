@@ -10,7 +10,7 @@ from fogsim.scoring.encounters import MOMENTS, Encounter
 
 def encounter(seed, truth, visibility=25.0, given=None, **p) -> Encounter:
     """An open-loop encounter on one street; `given` sets other fields."""
-    log_probs = np.log([[1.0 - q, q] for q in p.values()])
+    log_probs = np.log([[1.0 - q, q] for q in p.values()]).reshape(-1, 2)
     n, nan = len(p), np.full((len(MOMENTS), len(p)), np.nan)
     values = {
         "name": f"{seed}.h5",
@@ -27,6 +27,7 @@ def encounter(seed, truth, visibility=25.0, given=None, **p) -> Encounter:
         "in_path_belief": np.broadcast_to(np.exp(log_probs[:, 1]), (len(MOMENTS), n)),
         "visibility_estimate": np.full(len(MOMENTS), visibility),
         "outside_card": False,
+        "card": "",
         "nees": nan,
         "crps": np.full((len(MOMENTS), n, 2), np.nan),
         "nis": nan,

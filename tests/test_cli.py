@@ -126,6 +126,7 @@ BAD = {
     "replay: time in window": (["replay", "log.h5", "--at", "1"], ["--at without --export", "add --export FILE.png"]),
     "score: not a log": (["score", "fake.h5"], ["fake.h5 is not HDF5"]),
     "score: JSON exists": (["score", "log.h5", "--json", "words.txt"], ["words.txt exists already", "choose another"]),
+    "score: page exists": (["score", "log.h5", "--html", "words.txt"], ["words.txt exists already", "choose another"]),
     "info: not a log": (["log", "info", "fake.h5"], ["fake.h5 is not HDF5"]),
     "verify: not a log": (["log", "verify", "fake.h5"], ["fake.h5", "is not HDF5"]),
     "recover: whole": (["log", "recover", "log.h5"], ["log.h5 has its final name", "nothing to recover"]),
@@ -134,7 +135,7 @@ BAD = {
     "train: no out": (["train", "kernel"], ["--out"]),
     "demo: a file": (["demo", "--out", "words.txt"], ["words.txt is a file, expected a folder"]),
     "command": (["scroe", "log.h5"], ["No such command 'scroe'", "did you mean 'score'?"]),
-    "option": (["score", "log.h5", "--html", "x"], ["--html", "fogsim score --help"]),
+    "option": (["score", "log.h5", "--pdf", "x"], ["--pdf", "fogsim score --help"]),
 }
 
 
@@ -227,6 +228,18 @@ def test_score_writes_its_tables_once(cli, place, tmp_path):
     before = out.read_bytes()
     assert cli("score", place / "log.h5", "--json", out)[0] == 2
     assert out.read_bytes() == before
+
+
+def test_score_writes_its_page_once(cli, place, tmp_path):
+    out = tmp_path / "score.html"
+    code, text, err = cli("score", place / "log.h5", "--html", out)
+    assert (code, err) == (0, "")
+    assert "1 encounter" in text
+    page = out.read_text(encoding="utf-8")
+    assert "<h1>Score of 1 encounter</h1>" in page
+    assert f"--html {out}</code>" in page
+    assert cli("score", place / "log.h5", "--html", out)[0] == 2
+    assert out.read_text(encoding="utf-8") == page
 
 
 def test_log_commands_speak_text_and_json(cli, place, tmp_path):

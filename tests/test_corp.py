@@ -88,3 +88,33 @@ def test_intervals_hold_the_parts_and_repeat_themselves():
     assert 0.0 <= c.mcb.low < c.mcb.high
     assert c.dsc.low < c.dsc.mean < c.dsc.high
     assert 0.0 < c.calibrated.mean < c.calibrated.high
+
+
+def test_the_diagram_by_hand():
+    p, y = [0.2, 0.2, 0.7, 0.9], [0, 1, 0, 1]
+    found = corp.reliability(p, y, range(4), n=400)
+    np.testing.assert_allclose(found.p, [0.2, 0.7, 0.9])
+    np.testing.assert_allclose(found.found, [1 / 3, 1 / 3, 1.0])
+    assert (found.low <= found.high).all()
+    assert corp.reliability([0.9] * 50, [0] * 50, range(50), n=99).p_value == 1 / 100
+    assert corp.reliability([0.5] * 50, [0, 1] * 25, range(50), n=99).p_value == 1.0
+
+
+def test_a_calibrated_belief_lies_in_its_band():
+    inside, p_values = [], []
+    for seed in range(150):
+        p, y = calibrated(120, seed)
+        found = corp.reliability(p, y, range(120), n=200)
+        inside.append(((found.low <= found.found) & (found.found <= found.high)).mean())
+        p_values.append(found.p_value)
+    assert 0.93 < np.mean(inside) < 0.98
+    assert 0.01 < np.mean(np.array(p_values) <= 0.05) < 0.11
+    assert corp.reliability(*calibrated(400, 0, sharpness=3.0), range(400)).p_value < 0.002
+
+
+def test_the_same_encounter_twice_is_no_more_evidence():
+    p, y = calibrated(40, 1)
+    once = corp.reliability(p, y, range(40), n=100)
+    twice = corp.reliability(np.repeat(p, 2), np.repeat(y, 2), np.repeat(range(40), 2), n=100)
+    for a, b in zip(once, twice, strict=True):
+        np.testing.assert_allclose(a, b)

@@ -36,6 +36,20 @@ class Chance(NamedTuple):
     high: float
 
 
+class Reliability(NamedTuple):
+    """The reliability diagram of some beliefs at their `k` distinct probabilities.
+
+    Of p (k,), `found` (k,) is x̂; 95 % of calibrated beliefs with the same p have theirs between `low` and `high` (k,),
+    at each p alone; `p_value` is the share of them whose MCB is no less than the one found.
+    """
+
+    p: Array
+    found: Array
+    low: Array
+    high: Array
+    p_value: float
+
+
 class Calibration(NamedTuple):
     """A decomposition of `n` encounters with bootstrap intervals, and what chance alone shows beside it.
 
@@ -56,9 +70,14 @@ class Calibration(NamedTuple):
 
 def recalibrated(p: ArrayLike, y: ArrayLike) -> Array:
     """x̂ (n,): the non-decreasing function of p nearest to y in squares; equal p get equal x̂."""
-    values, index, counts = np.unique(np.asarray(p, float), return_inverse=True, return_counts=True)
-    means = np.bincount(index, np.asarray(y, float), minlength=len(values)) / counts
-    return np.asarray(isotonic_regression(means, weights=counts).x[index])
+    _, index, counts = np.unique(np.asarray(p, float), return_inverse=True, return_counts=True)
+    return _pooled(index, counts, y)[index]
+
+
+def _pooled(index: np.ndarray, counts: np.ndarray, y: ArrayLike) -> Array:
+    """x̂ (k,) at k distinct p in order, `counts` (k,) of each; `index` (n,) tells which of them each truth is of."""
+    means = np.bincount(index, np.asarray(y, float), minlength=len(counts)) / counts
+    return np.asarray(isotonic_regression(means, weights=counts).x)
 
 
 def decompose(p: ArrayLike, y: ArrayLike) -> Decomposition:
@@ -68,6 +87,40 @@ def decompose(p: ArrayLike, y: ArrayLike) -> Decomposition:
         return Decomposition(np.nan, np.nan, np.nan)
     best, unc = float(brier(recalibrated(p, y), y).mean()), float(brier(y.mean(), y).mean())
     return Decomposition(float(brier(p, y).mean()) - best, unc - best, unc)
+
+
+def reliability(p: ArrayLike, y: ArrayLike, groups: ArrayLike, seed: int = 0, n: int = 1000) -> Reliability:
+    """The reliability diagram with the band of Dimitriadis, Gneiting & Jordan 2021: x̂ of truths y ~ Bernoulli(p).
+
+    Its p-value is that of `calibration`, but for the draws and for what encounters have in common.
+
+    Parameters
+    ----------
+    p, y, groups : array (encounters,)
+        P(barrier), the truth, and what encounters have in common, such as their seed: what shares it has one draw
+        u ~ U(0, 1), y = [u < p], so that seeing one object twice is no second piece of evidence.
+    seed, n : int
+        Of the draws, and how many.
+    """
+    p, rng = np.asarray(p, float), stream(seed, "reliability")
+    values, index, counts = np.unique(p, return_inverse=True, return_counts=True)
+    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    draws = (rng.random(group.max() + 1)[group] < p for _ in range(n))
+    fits, mcb = zip(*(_fit(p, y, index, counts) for y in draws), strict=True)
+    found, own = _fit(p, np.asarray(y, float), index, counts)
+    low, high = np.percentile(fits, (2.5, 97.5), axis=0)
+    return Reliability(values, found, low, high, _share_beyond(np.array(mcb), own))
+
+
+def _fit(p: Array, y: Array, index: np.ndarray, counts: np.ndarray) -> tuple[Array, float]:
+    """x̂ (k,) and MCB."""
+    fit = _pooled(index, counts, y)
+    return fit, float(np.mean((p - y) ** 2 - (fit[index] - y) ** 2))
+
+
+def _share_beyond(calibrated: Array, found: float) -> float:
+    """The p-value of an MCB among those of calibrated beliefs, itself counted as one of them."""
+    return float((1 + np.count_nonzero(calibrated >= found - 1e-12)) / (1 + len(calibrated)))
 
 
 def calibration(p: ArrayLike, y: ArrayLike, seed: int = 0, n: int = 1000) -> Calibration:
@@ -96,7 +149,7 @@ def calibration(p: ArrayLike, y: ArrayLike, seed: int = 0, n: int = 1000) -> Cal
         dsc=Interval(found.dsc, *_bounds(dsc)),
         unc=found.unc,
         calibrated=_chance(calibrated),
-        p_value=float((1 + np.count_nonzero(calibrated >= found.mcb - 1e-12)) / (1 + n)),
+        p_value=_share_beyond(calibrated, found.mcb),
         useless=_chance(useless),
     )
 

@@ -70,6 +70,8 @@ class Encounter:
         Perception's, m.
     outside_card : bool
         It was driven by a card that was not fitted in such fog as was met on the way.
+    card : str
+        The calibration card it was driven by, in words; "" for none.
     nees, crps : array (moments, beliefs), (moments, beliefs, 2)
         Of the belief's place; CRPS along and across the road, m. NaN where the belief has none.
     nis, nis_dof : array (moments, beliefs)
@@ -106,6 +108,7 @@ class Encounter:
     in_path_belief: Array
     visibility_estimate: Array
     outside_card: bool
+    card: str
     nees: Array
     crps: Array
     nis: Array
@@ -218,6 +221,7 @@ def encounter(replay: Log, name: str = "") -> Encounter:
         in_path_belief=_at(replay.column("in_path", True), at),
         visibility_estimate=_at(replay.column("visibility_estimate", True), at),
         outside_card=bool(replay.column("outside_card", True).any()),
+        card=card_of(scenario),
         **_place(replay, at),
         nis=_at(replay.column("nis")[:, :, 0], at),
         nis_dof=_at(replay.column("nis_dof", True)[:, :, 0], at),
@@ -249,6 +253,12 @@ def setting_hash(scenario: dict[str, Any]) -> str:
     """Hash of what fixes the world: the scenario without its name, driver, filters and card."""
     world = {key: value for key, value in scenario.items() if key not in ("name", "driver", "filters", "card")}
     return hashlib.sha256(json.dumps(world, sort_keys=True).encode()).hexdigest()
+
+
+def card_of(scenario: dict[str, Any]) -> str:
+    """Its calibration card: of how many encounters, and of which seeds; "" where it has none."""
+    card = scenario.get("card", {})
+    return f"{card['seeds'][:8]} of {card['encounters']:,} encounters" if card.get("recalibrations") else ""
 
 
 def moments(replay: Log) -> tuple[int | None, ...]:
