@@ -401,7 +401,7 @@ def test_report_shows_both_policies_and_fits_json():
     console = Console(file=io.StringIO(), width=140)
     print_score(result, console)
     text = console.file.getvalue()
-    for wanted in ("At 10 m", "At the decision point", "most likely label", "kalman", "fused", "junk.h5", "killed.h5"):
+    for wanted in ("10 m", "at the decision point", "likeliest", "kalman", "fused", "junk.h5", "killed.h5"):
         assert wanted in text
     table = json.loads(json.dumps(to_dict(result), allow_nan=False))
     assert (table["encounters"], table["clip"]) == (3, 1e-6)

@@ -10,6 +10,7 @@ expect then stands beside them: `calibrated` and `useless`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from scipy.optimize import isotonic_regression
 
 from filters.spec import Array
 from filters.streams import stream
-from fogsim.scoring.metrics import Interval, brier
+from fogsim.scoring.metrics import Interval, brier, resamples
 
 
 class Decomposition(NamedTuple):
@@ -70,40 +71,79 @@ def decompose(p: ArrayLike, y: ArrayLike) -> Decomposition:
     return Decomposition(float(brier(p, y).mean()) - best, unc - best, unc)
 
 
-def calibration(p: ArrayLike, y: ArrayLike, seed: int = 0, n: int = 1000) -> Calibration:
-    """Decompose, with 95 % percentile intervals by resampling whole encounters, one p and y each.
+def calibration(
+    p: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None, seed: int = 0, n: int = 1000
+) -> Calibration:
+    """Decompose, with 95 % percentile intervals by resampling whole groups of encounters.
 
-    The calibrated beliefs beside it have the same p and truths drawn from it, y ~ Bernoulli(p); the useless ones the
-    same p and the truths permuted.
+    The calibrated beliefs beside it have the same p and truths drawn from it, y ~ Bernoulli(p), by one draw a group;
+    the useless ones the same p and the truths permuted.
 
     Parameters
     ----------
     p, y : array (encounters,)
         P(barrier) and the truth, at least one.
+    groups : array (encounters,)
+        What is equal here is resampled together, as encounters of one seed are; without, each by itself.
     seed, n : int
         Of the resampling, and how often.
     """
     p, y = np.asarray(p, float), np.asarray(y, float)
     found, rng, size = decompose(p, y), stream(seed, "corp"), len(p)
-    picks = (rng.integers(size, size=size) for _ in range(n))
-    mcb, dsc, _ = np.array([decompose(p[pick], y[pick]) for pick in picks]).T
-    calibrated = np.array([decompose(p, rng.random(size) < p).mcb for _ in range(n)])
-    useless = np.array([decompose(p, rng.permutation(y)).dsc for _ in range(n)])
+    _, index = np.unique(np.arange(size) if groups is None else np.asarray(groups), return_inverse=True)
+    draws = index.max() + 1
+    resampled = [parts(p, y, times[:, index]) for times in resamples(rng, draws, n)]
+    mcb, dsc = np.concatenate(resampled, axis=1)
+    (calibrated, _), (_, useless) = (
+        np.concatenate([parts(p, truths, np.ones(truths.shape)) for truths in drawn], axis=1)
+        for drawn in (_calibrated(rng, p, index, n), _permuted(rng, y, n))
+    )
     return Calibration(
         n=size,
         brier=float(brier(p, y).mean()),
-        mcb=Interval(found.mcb, *_bounds(mcb)),
-        dsc=Interval(found.dsc, *_bounds(dsc)),
+        mcb=_interval(found.mcb, mcb, draws),
+        dsc=_interval(found.dsc, dsc, draws),
         unc=found.unc,
         calibrated=_chance(calibrated),
-        p_value=float((1 + np.count_nonzero(calibrated >= found.mcb - 1e-12)) / (1 + n)),
+        p_value=float((1 + np.count_nonzero(calibrated >= found.mcb - 1e-9)) / (1 + n)),
         useless=_chance(useless),
     )
 
 
-def _bounds(values: Array) -> tuple[float, float]:
-    low, high = np.percentile(values, (2.5, 97.5))
-    return float(low), float(high)
+def parts(p: Array, y: Array, times: Array) -> Array:
+    """MCB and DSC (2, rows) of many resamples: truths (n,) or (rows, n), each counted so many `times` (rows, n).
+
+    One isotonic regression of all: the truths of row k are raised by 2 k, beyond all of the rows before, so that no
+    two rows are pooled. As x̂ is a mean within each pool, S(x̂) = ȳ - mean x̂².
+    """
+    order = np.argsort(p, kind="stable")
+    values, starts = np.unique(p[order], return_index=True)
+    counted, ones = (np.add.reduceat(a[:, order], starts, axis=1) for a in (times, times * y))
+    total, base = counted.sum(axis=1), ones.sum(axis=1) / counted.sum(axis=1)
+    row, column = np.nonzero(counted)
+    weights = counted[row, column]
+    raised = isotonic_regression(ones[row, column] / weights + 2.0 * row, weights=weights).x
+    squares = np.bincount(row, weights * (raised - 2.0 * row) ** 2) / total
+    own = (counted @ values**2 - 2.0 * ones @ values) / total + base
+    return np.stack([own - base + squares, squares - base**2])
+
+
+def _calibrated(rng: np.random.Generator, p: Array, index: np.ndarray, n: int) -> Iterator[Array]:
+    rows = max(1, 1_000_000 // len(p))
+    for start in range(0, n, rows):
+        yield (rng.random((min(rows, n - start), index.max() + 1))[:, index] < p).astype(float)
+
+
+def _permuted(rng: np.random.Generator, y: Array, n: int) -> Iterator[Array]:
+    rows = max(1, 1_000_000 // len(y))
+    for start in range(0, n, rows):
+        yield np.array([rng.permutation(y) for _ in range(min(rows, n - start))])
+
+
+def _interval(found: float, values: Array, draws: int) -> Interval:
+    """Without bounds where one group was resampled: it tells nothing of the spread."""
+    low, high = np.percentile(values, (2.5, 97.5)) if draws > 1 else (np.nan, np.nan)
+    return Interval(found, float(low), float(high))
 
 
 def _chance(values: Array) -> Chance:
