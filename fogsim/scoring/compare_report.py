@@ -28,7 +28,8 @@ def to_dict(found: Comparison) -> dict[str, Any]:
 def print_comparison(found: Comparison, console: Console) -> None:
     """Print how beliefs, their actions and drivers of the first differ from the second's."""
     one, other, common = found.seeds
-    console.print(f"[bold]{common} seeds in common[/], of {one} and {other}; first less second, intervals are 95 %")
+    head = f"[bold]{common} seed{'s' * (common != 1)} in common[/], of {one} and {other}"
+    console.print(f"{head}; first less second, intervals are 95 %, over seeds")
     if any(row.log_loss.n for row in found.beliefs):
         console.print(belief_table(found))
     for title, rows in (("By shadow at the decision point, bayes", found.actions), ("Who drove", found.drivers)):

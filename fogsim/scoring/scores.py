@@ -178,5 +178,5 @@ def logs_in(path: Path) -> list[Path]:
     found = sorted(p for pattern in ("*.h5", "*.h5.part") for p in path.glob(pattern))
     logs = [p for p in found if p.suffix != ".part" or p.with_suffix("") not in found]  # a recovered log counts once
     if not logs:
-        raise UserError(f"{path} holds no log (*.h5): `fogsim run` writes some")
+        raise UserError(f"{path} holds no log (*.h5): `fogsim run` and `fogsim campaign` write some")
     return logs

@@ -29,7 +29,7 @@ LOGS, DRIVEN = 1000, 8
 
 
 def drive(folder: Path, logs: int) -> None:
-    """Logs of a few open-loop encounters under many names: seeds repeat, and the disk's cache helps more than it may."""
+    """Logs of a few open-loop encounters under many names: seeds repeat, and the disk is read once."""
     with redirect_stdout(io.StringIO()):
         campaign(Campaign(replace(Scenario(), driver=Driver(policy="open_loop")), DRIVEN, folder), 1)
     driven = sorted(folder.glob("*.h5"))
