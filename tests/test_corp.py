@@ -65,7 +65,7 @@ def test_a_calibrated_belief_looks_like_chance_and_an_overconfident_one_does_not
     honest = [corp.calibration(*calibrated(200, seed), n=60) for seed in range(60)]
     assert sum(c.p_value <= 0.05 for c in honest) <= 8  # 3 expected, 8 has a chance of .4 %
     assert np.mean([c.mcb.mean for c in honest]) == pytest.approx(np.mean([c.calibrated.mean for c in honest]), rel=0.2)
-    assert all(c.dsc.low > c.useless.high for c in honest)
+    assert all(c.dsc.low > corp.useless(*calibrated(200, k), n=60).high for k, c in enumerate(honest))
     brash = corp.calibration(*calibrated(200, 1, 4.0), n=60)
     assert brash.p_value < 0.02
     assert brash.mcb.low > brash.calibrated.high
@@ -73,8 +73,8 @@ def test_a_calibrated_belief_looks_like_chance_and_an_overconfident_one_does_not
 
 def test_probabilities_that_tell_nothing_discriminate_as_chance_does():
     rng = np.random.default_rng(2)
-    found = [corp.calibration(rng.random(100), np.arange(100) % 2, n=60) for _ in range(40)]
-    assert sum(c.dsc.mean > c.useless.high for c in found) <= 7  # 2 expected
+    found = [(p := rng.random(100), y := np.arange(100) % 2, corp.useless(p, y, n=60)) for _ in range(40)]
+    assert sum(corp.decompose(p, y).dsc > chance.high for p, y, chance in found) <= 7  # 2 expected
 
 
 def test_intervals_hold_the_parts_and_repeat_themselves():

@@ -13,8 +13,10 @@ from fogsim.scoring import corp, metrics
 from fogsim.scoring.scores import Score
 from tests.scored import encounter
 
-# Some equal, some not; both classes, as scikit-learn has no AUC of one.
-labelled = st.lists(st.tuples(st.floats(1e-5, 1.0 - 1e-5) | st.sampled_from([0.2, 0.5]), st.booleans()), max_size=40)
+# Some equal, others no less than 1e-5 apart, as scikit-learn takes what differs in the last digits for equal; both
+# classes, as it has no AUC of one.
+probabilities = st.integers(1, 99_999).map(lambda k: k / 1e5) | st.sampled_from([0.2, 0.5])
+labelled = st.lists(st.tuples(probabilities, st.booleans()), max_size=40)
 both = labelled.map(lambda rows: [(0.3, False), (0.7, True), *rows])
 
 

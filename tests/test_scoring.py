@@ -14,9 +14,10 @@ from rich.console import Console
 
 from fogsim.errors import UserError
 from fogsim.scoring import metrics
+from fogsim.scoring.cells import interval
 from fogsim.scoring.encounters import MOMENTS, Encounter, encounter
 from fogsim.scoring.metrics import Interval
-from fogsim.scoring.report import interval, print_score, remarks, to_dict
+from fogsim.scoring.report import print_score, remarks, to_dict
 from fogsim.scoring.scores import Score, score
 from tests.approaches import BELIEFS, BRAKE, CHANGE_LANE, PROCEED, SLOW, Memory, approach, frame, record
 

@@ -16,15 +16,15 @@ from fogsim.scoring.stack import Stack
 UNDECIDED = (0.05, 0.95)
 RESAMPLES = 200  # of a decomposition: its p-value is told to half a hundredth
 NONE = Interval(np.nan, np.nan, np.nan)
-NOTHING = Calibration(0, np.nan, NONE, NONE, np.nan, Chance(np.nan, np.nan), np.nan, Chance(np.nan, np.nan))
+NOTHING = Calibration(0, np.nan, NONE, NONE, np.nan, Chance(np.nan, np.nan), np.nan)
 
 
 class BeliefScore(NamedTuple):
     """One belief at one moment, over the `n` encounters that reached it; `gain` is log loss - ln 2, nats.
 
     The Brier score is mcb - dsc + unc. `calibrated` is the MCB that calibrated beliefs with the same p would show by
-    chance, `p_value` how often they would show no less than was found, `useless` the DSC of such as tell nothing
-    (`fogsim.scoring.corp`). With one class only there is no AUC, and dsc and unc are 0.
+    chance, `p_value` how often they would show no less than was found (`fogsim.scoring.corp`). With one class only
+    there is no AUC, and dsc and unc are 0.
     """
 
     belief: str
@@ -38,7 +38,6 @@ class BeliefScore(NamedTuple):
     unc: float
     calibrated: Chance
     p_value: float
-    useless: Chance
     accuracy: float
     auc: float
     entropy: float
@@ -67,7 +66,6 @@ def _score(name: str, moment: int, of: Stack, gain: Interval) -> BeliefScore:
         unc=parts.unc,
         calibrated=parts.calibrated,
         p_value=parts.p_value,
-        useless=parts.useless,
         accuracy=_mean(metrics.accuracy(p, y)),
         auc=metrics.auc(p, y),
         entropy=_mean(metrics.entropy(p)),

@@ -5,7 +5,7 @@
 
 Dimitriadis, Gneiting & Jordan 2021, PNAS 118:e2016191118. Neither MCB nor DSC is ever negative, so that of n encounters
 both are positive in the mean even where p is calibrated, or tells nothing, and a bootstrap of them more so. What to
-expect then stands beside them: `calibrated` and `useless`.
+expect then stands beside them: `Calibration.calibrated` and `useless`.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ class Calibration(NamedTuple):
     """A decomposition of `n` encounters with bootstrap intervals, and what chance alone shows beside it.
 
     `calibrated` is the mean MCB, and its upper 95 % bound, of beliefs with the same p that are calibrated; `p_value` is
-    the share of them whose MCB is no less than the one found; `useless` is the mean DSC, and its upper 95 % bound, of
-    the same p where it tells nothing of the truth.
+    the share of them whose MCB is no less than the one found.
     """
 
     n: int
@@ -52,7 +51,6 @@ class Calibration(NamedTuple):
     unc: float
     calibrated: Chance
     p_value: float
-    useless: Chance
 
 
 def recalibrated(p: ArrayLike, y: ArrayLike) -> Array:
@@ -76,8 +74,7 @@ def calibration(
 ) -> Calibration:
     """Decompose, with 95 % percentile intervals by resampling whole groups of encounters.
 
-    The calibrated beliefs beside it have the same p and truths drawn from it, y ~ Bernoulli(p), by one draw a group;
-    the useless ones the same p and the truths permuted.
+    The calibrated beliefs beside it have the same p and truths drawn from it, y ~ Bernoulli(p), by one draw a group.
 
     Parameters
     ----------
@@ -94,10 +91,8 @@ def calibration(
     draws = index.max() + 1
     resampled = [parts(p, y, times[:, index]) for times in resamples(rng, draws, n)]
     mcb, dsc = np.concatenate(resampled, axis=1)
-    (calibrated, _), (_, useless) = (
-        np.concatenate([parts(p, truths, np.ones(truths.shape)) for truths in drawn], axis=1)
-        for drawn in (_calibrated(rng, p, index, n), _permuted(rng, y, n))
-    )
+    drawn = [parts(p, truths, np.ones(truths.shape))[0] for truths in _calibrated(rng, p, index, n)]
+    calibrated = np.concatenate(drawn)
     return Calibration(
         n=size,
         brier=float(brier(p, y).mean()),
@@ -106,8 +101,13 @@ def calibration(
         unc=found.unc,
         calibrated=_chance(calibrated),
         p_value=float((1 + np.count_nonzero(calibrated >= found.mcb - 1e-9)) / (1 + n)),
-        useless=_chance(useless),
     )
+
+
+def useless(p: ArrayLike, y: ArrayLike, seed: int = 0, n: int = 1000) -> Chance:
+    """DSC of the same p where it tells nothing of the truth: the truths permuted `n` times."""
+    p, y, rng = np.asarray(p, float), np.asarray(y, float), stream(seed, "corp useless")
+    return _chance(np.array([decompose(p, rng.permutation(y)).dsc for _ in range(n)]))
 
 
 def parts(p: Array, y: Array, times: Array) -> Array:
@@ -132,12 +132,6 @@ def _calibrated(rng: np.random.Generator, p: Array, index: np.ndarray, n: int) -
     rows = max(1, 1_000_000 // len(p))
     for start in range(0, n, rows):
         yield (rng.random((min(rows, n - start), index.max() + 1))[:, index] < p).astype(float)
-
-
-def _permuted(rng: np.random.Generator, y: Array, n: int) -> Iterator[Array]:
-    rows = max(1, 1_000_000 // len(y))
-    for start in range(0, n, rows):
-        yield np.array([rng.permutation(y) for _ in range(min(rows, n - start))])
 
 
 def _interval(found: float, values: Array, draws: int) -> Interval:

@@ -111,7 +111,7 @@ def bootstrap_columns(values: Array, seed: int = 0, n: int = 4000) -> list[Inter
 def _intervals(values: Array, seed: int, n: int) -> list[Interval]:
     size = len(values)
     if size < 2:
-        return [Interval(mean, np.nan, np.nan) for mean in (values[0] if size else np.full(values.shape[1], np.nan))]
+        return [Interval(float(column[0]) if size else np.nan, np.nan, np.nan) for column in values.T]
     means = np.concatenate([times @ values for times in resamples(stream(seed, "bootstrap"), size, n)]) / size
     low, high = np.percentile(means, (2.5, 97.5), axis=0)
     return [Interval(*map(float, row)) for row in zip(values.mean(axis=0), low, high, strict=True)]
