@@ -303,6 +303,26 @@ def test_folders_and_files_are_scored_from_disk(tmp_path):
     assert to_dict(on_disk) == to_dict(in_memory)
 
 
+def test_an_encounter_keeps_nothing_else_of_its_log(tmp_path):
+    """A view would keep its whole column in memory, of every log."""
+    record(tmp_path / "1.h5", approach())
+    (e,) = score(tmp_path).encounters
+    held = [*vars(e).values(), *e.course]
+    assert not [a.shape for a in held if isinstance(a, np.ndarray) and a.base is not None and a.base.nbytes > a.nbytes]
+    assert sum(a.nbytes for a in held if isinstance(a, np.ndarray)) < 4000
+
+
+def test_every_table_is_split_by_fog():
+    thick, thin = (made(k, k % 2, 0.6, visibility=v) for k, v in ((1, 15.0), (2, 40.0)))
+    result = Score((thick, thin))
+    assert [p.encounters for p in result.in_fog.values()] == [(thick,), (), (thin,)]
+    assert row(result.in_fog["below 20 m"].beliefs, belief="fused", moment="10 m").n == 1
+    split = to_dict(result)["in_fog"]
+    assert list(split) == ["below 20 m", "20 to 30 m", "above 30 m"]
+    assert split["above 30 m"]["policies"][0]["n"] == 1
+    assert not any(split["20 to 30 m"].values())
+
+
 def test_bad_paths_say_what_to_do(tmp_path):
     with pytest.raises(UserError, match=r"holds no log.*fogsim run"):
         score(tmp_path)
