@@ -34,6 +34,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/bench/fogging.py
 	$(BIN)/python tests/bench/frame_time.py
 	$(BIN)/python tests/bench/campaign.py
+	$(BIN)/python tests/bench/score.py
 	$(BIN)/python tests/bench/kernels.py
 	$(BIN)/python tests/bench/serving.py
 	$(BIN)/python tests/bench/posterior_gpu.py

@@ -144,6 +144,21 @@ def score(
 
 
 @app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="LOG.h5|DIR", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="LOG.h5|DIR", show_default=False)],
+    filters: Annotated[
+        str | None, typer.Option(metavar="A,B", help="A of the first against B of the second.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the tables as JSON too.")] = None,
+) -> None:
+    """Compare two campaigns, or two filters, on the seeds that both drove: beliefs, costs, with intervals."""
+    from fogsim import compare_command
+
+    compare_command.compare(first, second, filters, out)
+
+
+@app.command()
 def fog(
     scan: Annotated[Path, typer.Argument(metavar="SCAN|DIR", show_default=False)],
     visibility: Annotated[float, typer.Option(metavar="METRES", help="Of the fog.", show_default=False)],

@@ -7,6 +7,7 @@ those dims (a NumPy scalar where there are none). Dims are fixed for a run and n
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import numpy as np
@@ -192,10 +193,11 @@ class Column(NamedTuple):
         return tuple(getattr(dims, d) for d in self.dims)
 
 
-def schema() -> list[Column]:
+@cache
+def schema() -> tuple[Column, ...]:
     """The columns of a log, in the order of Frame's fields."""
     hints: dict[str, Any] = get_type_hints(Frame, include_extras=True)
-    return [column(f.name, *hints[f.name].__metadata__) for f in fields(Frame)]
+    return tuple(column(f.name, *hints[f.name].__metadata__) for f in fields(Frame))
 
 
 def column(name: str, dtype: type, dims: tuple[str, ...], unit: str, description: str) -> Column:

@@ -159,7 +159,7 @@ class Replay:
         self.dims = Dims(**{k: v for k, v in self.header["dims"].items() if k in Dims._fields})
         held = log_file.columns(self.level, self.header["schema_version"])
         for column in held:
-            log_file.check_column(self.path, self._file, column, self.dims)
+            self._keep(column.name, log_file.checked(self.path, self._file, column, self.dims))
         self._names = [c.name for c in held]
         self._absent = {c.name: log_file.absent(c, self.dims) for c in schema() if c.name not in self._names}
         self._length = self._committed()
@@ -179,14 +179,13 @@ class Replay:
         return map(self._dataset, self._names)
 
     def _dataset(self, name: str) -> h5py.Dataset:
-        # Kept open only when nothing more is written: HDF5 cannot refresh a dataset that any other Replay in this
-        # process holds, and would read zeros.
-        if name in self._kept:
-            return self._kept[name]
-        dataset = self._file[log_file.dataset_path(name)]
+        return self._kept[name] if name in self._kept else self._file[log_file.dataset_path(name)]
+
+    def _keep(self, name: str, dataset: h5py.Dataset) -> None:
+        # Only when nothing more is written: HDF5 cannot refresh a dataset that any other Replay in this process holds,
+        # and would read zeros.
         if not self._growing:
             self._kept[name] = dataset
-        return dataset
 
     def _cell(self, name: str) -> Any:
         try:

@@ -288,8 +288,8 @@ def _check_schema(path: Path, file: h5py.File) -> None:
         raise UserError(f"{path} has log schema {version}, this fogsim reads up to {SCHEMA_VERSION}: update fogsim")
 
 
-def check_column(path: Path, file: h5py.File, column: Column, dims: Dims) -> None:
-    """Whether one field's dataset is as the schema says.
+def checked(path: Path, file: h5py.File, column: Column, dims: Dims) -> h5py.Dataset:
+    """One field's dataset, which is as the schema says.
 
     Raises
     ------
@@ -302,6 +302,7 @@ def check_column(path: Path, file: h5py.File, column: Column, dims: Dims) -> Non
     found, expected = (dataset.dtype, dataset.shape[1:]), (column.dtype, column.shape(dims))
     if found != expected:
         raise UserError(f"{path}: {column.name!r} is {found}, expected {expected}: record it again")
+    return dataset
 
 
 def absent(column: Column, dims: Dims) -> np.ndarray:

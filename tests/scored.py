@@ -23,6 +23,7 @@ def encounter(seed, truth, visibility=25.0, given=None, **p) -> Encounter:
         "truth": truth,
         "visibility": visibility,
         "in_path": bool(truth),
+        "reached": np.full(len(MOMENTS), True),
         "log_probs": np.broadcast_to(log_probs, (len(MOMENTS), n, 2)),
         "in_path_belief": np.broadcast_to(np.exp(log_probs[:, 1]), (len(MOMENTS), n)),
         "visibility_estimate": np.full(len(MOMENTS), visibility),
@@ -33,7 +34,10 @@ def encounter(seed, truth, visibility=25.0, given=None, **p) -> Encounter:
         "nis": nan,
         "nis_dof": nan,
         "course": Course(
-            np.broadcast_to(np.exp(log_probs[:, 1]), (len(COURSE), n)), *np.full((2, n), np.nan), np.zeros(n, int)
+            np.broadcast_to(np.exp(log_probs[:, 1]), (len(COURSE), n)),
+            *np.full((2, n), np.nan),
+            np.zeros(n, int),
+            np.full(n, np.nan),
         ),
         "duration": 3.0,
         "shadow_action": np.full((n, 2), 3),

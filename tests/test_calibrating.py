@@ -44,7 +44,7 @@ def campaign(n, seed=0, spread=2.0, offset=0.0):
         given = {
             "log_probs": np.log(np.stack([1 - p, p], axis=-1))[:, None],
             "in_path_belief": OVERLAP * p[:, None],
-            "course": Course(expit(course)[:, None], np.full(1, np.nan), np.full(1, np.nan), np.zeros(1, int)),
+            "course": Course(expit(course)[:, None], *np.full((2, 1), np.nan), np.zeros(1, int), np.full(1, np.nan)),
         }
         found.append(scored.encounter(1000 * seed + k, truth, FOG[fog], given, kalman=0.5))
     return found

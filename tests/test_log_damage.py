@@ -57,7 +57,7 @@ def of_the_future(path: Path) -> str:
     record(path, frames(1))
     with h5py.File(path, "r+") as file:
         file.attrs["schema_version"] = 99
-    return "has log schema 99, this fogsim reads up to 4: update fogsim"
+    return "has log schema 99, this fogsim reads up to 5: update fogsim"
 
 
 def without_a_field(path: Path) -> str:

@@ -112,7 +112,7 @@ def test_tables_show_it_where_an_oracle_is():
 def test_a_table_row_holds_the_decomposed_brier_score():
     judged = Score(tuple(encounter(k, k % 2, kalman=0.3 + 0.1 * (k % 4), oracle=0.5) for k in range(9)))
     found = next(r for r in judged.beliefs if (r.belief, r.moment) == ("kalman", "10 m"))
-    assert found.brier == pytest.approx(found.mcb - found.dsc + 4 / 9 * 5 / 9)
+    assert found.brier == pytest.approx(found.mcb.mean - found.dsc.mean + 4 / 9 * 5 / 9)
 
 
 # The judge in a run

@@ -13,19 +13,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fogsim.errors import UserError
-from fogsim.frame import Dims, Frame, schema
-from fogsim.log import Recorder
-from fogsim.scenario import Scenario
 from fogsim.scoring import metrics
+from fogsim.scoring.cells import interval
 from fogsim.scoring.encounters import MOMENTS, Encounter, encounter
 from fogsim.scoring.metrics import Interval
-from fogsim.scoring.report import interval, print_score, remarks, to_dict
+from fogsim.scoring.report import print_score, remarks, to_dict
 from fogsim.scoring.scores import Score, score
+from tests.approaches import BELIEFS, BRAKE, CHANGE_LANE, PROCEED, SLOW, Memory, approach, frame, record
 
-PROCEED, SLOW, CHANGE_LANE, BRAKE = range(4)
-BELIEFS = ("kalman", "fused")
-DIMS = Dims(ring=2, column=3, echo=1, belief=2)
-LOSS = np.array([[0.0, 100.0], [1.0, 40.0], [3.0, 5.0], [6.0, 1.0]])
 probabilities = st.floats(0.0, 1.0)
 labelled = st.lists(st.tuples(probabilities, st.integers(0, 1)), min_size=2, max_size=20)
 
@@ -118,70 +113,6 @@ def test_groups_are_averaged_without_what_is_missing():
 
 
 # One log, one encounter
-
-
-def frame(**given) -> Frame:
-    """A frame of an approach to a barrier at y = -0.6; `given` replaces fields."""
-    values = {c.name: np.zeros(c.shape(DIMS), c.dtype) for c in schema()}
-    values |= {
-        "track_id": [0, -1],
-        "truth_class": [1, -1],
-        "truth_position": [[32.0, -0.6], [0.0, 0.0]],
-        "truth_size": [[0.5, 1.6, 0.9], [0.0, 0.0, 0.0]],
-        "distance_left": [30.0, np.nan],
-        "ego_speed": 8.0,
-        "log_probs": np.full((2, 2, 2), np.log(0.5)),
-    }
-    values |= given
-    return Frame(**{c.name: in_slots(c, values[c.name]) for c in schema()})
-
-
-def in_slots(column, value) -> np.ndarray:
-    """The value in the column's dtype, with empty slots behind the candidates that it has."""
-    value = np.asarray(value, column.dtype)
-    if "track" not in column.dims:
-        return value
-    room = [(0, full - found) for full, found in zip(column.shape(DIMS), value.shape, strict=True)]
-    empty = np.nan if column.dtype.kind == "f" else -1 if column.name in ("track_id", "truth_class") else 0
-    return np.pad(value, room, constant_values=empty)
-
-
-def approach(p=0.8, actions=(PROCEED, SLOW, BRAKE), shadow=((BRAKE, BRAKE), (SLOW, PROCEED)), **given) -> list[Frame]:
-    """32 to 5 m left in steps of .9 m; kalman's P(barrier) falls in even steps to 1 - p while fused's rises to p.
-
-    First object echo 25 m away, decision at the first frame within 13 m, last action from there on.
-    """
-    left = np.arange(32.0, 5.0, -0.9)
-    rise = np.linspace(0.5, p, len(left))
-    decision = int(np.argmax(left <= 13.0))
-    frames = []
-    for k, metres in enumerate(left):
-        log_probs = np.log([[[1 - q, q]] * 2 for q in (1 - rise[k], rise[k])])
-        fields = {
-            "time": 0.1 * k,
-            "distance_left": [metres, np.nan],
-            "object_echoes": [3 * (metres <= 25.0), 0],
-            "log_probs": log_probs,
-            "at_decision_point": k == decision,
-            "shadow_action": shadow if k == decision else np.zeros((2, 2)),
-            "action": actions[-1] if k >= decision else actions[k % (len(actions) - 1) if len(actions) > 1 else 0],
-        }
-        frames.append(frame(**(fields | given)))
-    return frames
-
-
-class Memory:
-    """A log in memory: as much of `Replay` as a score reads."""
-
-    def __init__(self, frames, seed=3, complete=True, scenario=None):
-        self.frames, self.seed, self.complete, self.beliefs = frames, seed, complete, BELIEFS
-        self.scenario = json.loads((scenario or Scenario()).json)
-
-    def __len__(self):
-        return len(self.frames)
-
-    def column(self, name, or_absent=False):
-        return np.array([getattr(f, name) for f in self.frames])
 
 
 def test_beliefs_are_read_at_the_first_frame_of_each_moment():
@@ -357,15 +288,6 @@ def test_killed_logs_are_scored_where_they_got_to():
     assert "1 of 2 never reached: 10 m" in remarks(result)
 
 
-def record(path, frames, seed=1, level="beliefs", fail=False):
-    header = {"seed": seed, "scenario": Scenario().json, "beliefs": BELIEFS}
-    with Recorder(path, DIMS, header, level) as recorder:
-        for f in frames:
-            recorder.append(f)
-        if fail:
-            raise KeyboardInterrupt
-
-
 def test_folders_and_files_are_scored_from_disk(tmp_path):
     for seed in (1, 2):
         record(tmp_path / f"{seed}.h5", approach(p=0.7 + 0.1 * seed), seed)
@@ -379,6 +301,26 @@ def test_folders_and_files_are_scored_from_disk(tmp_path):
     in_memory = Score(tuple(encounter(Memory(approach(p=0.7 + 0.1 * s), seed=s)) for s in (1, 2)))
     on_disk = score([tmp_path / "1.h5", str(tmp_path / "2.h5"), tmp_path / "1.h5"])  # named twice, counted once
     assert to_dict(on_disk) == to_dict(in_memory)
+
+
+def test_an_encounter_keeps_nothing_else_of_its_log(tmp_path):
+    """A view would keep its whole column in memory, of every log."""
+    record(tmp_path / "1.h5", approach())
+    (e,) = score(tmp_path).encounters
+    held = [*vars(e).values(), *e.course]
+    assert not [a.shape for a in held if isinstance(a, np.ndarray) and a.base is not None and a.base.nbytes > a.nbytes]
+    assert sum(a.nbytes for a in held if isinstance(a, np.ndarray)) < 4000
+
+
+def test_every_table_is_split_by_fog():
+    thick, thin = (made(k, k % 2, 0.6, visibility=v) for k, v in ((1, 15.0), (2, 40.0)))
+    result = Score((thick, thin))
+    assert [p.encounters for p in result.in_fog.values()] == [(thick,), (), (thin,)]
+    assert row(result.in_fog["below 20 m"].beliefs, belief="fused", moment="10 m").n == 1
+    split = to_dict(result)["in_fog"]
+    assert list(split) == ["below 20 m", "20 to 30 m", "above 30 m"]
+    assert split["above 30 m"]["policies"][0]["n"] == 1
+    assert not any(split["20 to 30 m"].values())
 
 
 def test_bad_paths_say_what_to_do(tmp_path):
@@ -401,7 +343,7 @@ def test_report_shows_both_policies_and_fits_json():
     console = Console(file=io.StringIO(), width=140)
     print_score(result, console)
     text = console.file.getvalue()
-    for wanted in ("At 10 m", "At the decision point", "most likely label", "kalman", "fused", "junk.h5", "killed.h5"):
+    for wanted in ("10 m", "at the decision point", "likeliest", "kalman", "fused", "junk.h5", "killed.h5"):
         assert wanted in text
     table = json.loads(json.dumps(to_dict(result), allow_nan=False))
     assert (table["encounters"], table["clip"]) == (3, 1e-6)

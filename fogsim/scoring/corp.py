@@ -5,11 +5,12 @@
 
 Dimitriadis, Gneiting & Jordan 2021, PNAS 118:e2016191118. Neither MCB nor DSC is ever negative, so that of n encounters
 both are positive in the mean even where p is calibrated, or tells nothing, and a bootstrap of them more so. What to
-expect then stands beside them: `calibrated` and `useless`.
+expect then stands beside them: `Calibration.calibrated` and `useless`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from scipy.optimize import isotonic_regression
 
 from filters.spec import Array
 from filters.streams import stream
-from fogsim.scoring.metrics import Interval, brier
+from fogsim.scoring.metrics import Interval, brier, resamples
 
 
 class Decomposition(NamedTuple):
@@ -40,22 +41,20 @@ class Reliability(NamedTuple):
     """The reliability diagram of some beliefs at their `k` distinct probabilities.
 
     Of p (k,), `found` (k,) is x̂; 95 % of calibrated beliefs with the same p have theirs between `low` and `high` (k,),
-    at each p alone; `p_value` is the share of them whose MCB is no less than the one found.
+    at each p alone.
     """
 
     p: Array
     found: Array
     low: Array
     high: Array
-    p_value: float
 
 
 class Calibration(NamedTuple):
     """A decomposition of `n` encounters with bootstrap intervals, and what chance alone shows beside it.
 
     `calibrated` is the mean MCB, and its upper 95 % bound, of beliefs with the same p that are calibrated; `p_value` is
-    the share of them whose MCB is no less than the one found; `useless` is the mean DSC, and its upper 95 % bound, of
-    the same p where it tells nothing of the truth.
+    the share of them whose MCB is no less than the one found.
     """
 
     n: int
@@ -65,7 +64,6 @@ class Calibration(NamedTuple):
     unc: float
     calibrated: Chance
     p_value: float
-    useless: Chance
 
 
 def recalibrated(p: ArrayLike, y: ArrayLike) -> Array:
@@ -92,8 +90,6 @@ def decompose(p: ArrayLike, y: ArrayLike) -> Decomposition:
 def reliability(p: ArrayLike, y: ArrayLike, groups: ArrayLike, seed: int = 0, n: int = 1000) -> Reliability:
     """The reliability diagram with the band of Dimitriadis, Gneiting & Jordan 2021: x̂ of truths y ~ Bernoulli(p).
 
-    Its p-value is that of `calibration`, but for the draws and for what encounters have in common.
-
     Parameters
     ----------
     p, y, groups : array (encounters,)
@@ -105,58 +101,80 @@ def reliability(p: ArrayLike, y: ArrayLike, groups: ArrayLike, seed: int = 0, n:
     p, rng = np.asarray(p, float), stream(seed, "reliability")
     values, index, counts = np.unique(p, return_inverse=True, return_counts=True)
     _, group = np.unique(np.asarray(groups), return_inverse=True)
-    draws = (rng.random(group.max() + 1)[group] < p for _ in range(n))
-    fits, mcb = zip(*(_fit(p, y, index, counts) for y in draws), strict=True)
-    found, own = _fit(p, np.asarray(y, float), index, counts)
+    fits = [_pooled(index, counts, rng.random(group.max() + 1)[group] < p) for _ in range(n)]
     low, high = np.percentile(fits, (2.5, 97.5), axis=0)
-    return Reliability(values, found, low, high, _share_beyond(np.array(mcb), own))
+    return Reliability(values, _pooled(index, counts, y), low, high)
 
 
-def _fit(p: Array, y: Array, index: np.ndarray, counts: np.ndarray) -> tuple[Array, float]:
-    """x̂ (k,) and MCB."""
-    fit = _pooled(index, counts, y)
-    return fit, float(np.mean((p - y) ** 2 - (fit[index] - y) ** 2))
+def calibration(
+    p: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None, seed: int = 0, n: int = 1000
+) -> Calibration:
+    """Decompose, with 95 % percentile intervals by resampling whole groups of encounters.
 
-
-def _share_beyond(calibrated: Array, found: float) -> float:
-    """The p-value of an MCB among those of calibrated beliefs, itself counted as one of them."""
-    return float((1 + np.count_nonzero(calibrated >= found - 1e-12)) / (1 + len(calibrated)))
-
-
-def calibration(p: ArrayLike, y: ArrayLike, seed: int = 0, n: int = 1000) -> Calibration:
-    """Decompose, with 95 % percentile intervals by resampling whole encounters, one p and y each.
-
-    The calibrated beliefs beside it have the same p and truths drawn from it, y ~ Bernoulli(p); the useless ones the
-    same p and the truths permuted.
+    The calibrated beliefs beside it have the same p and truths drawn from it, y ~ Bernoulli(p), by one draw a group.
 
     Parameters
     ----------
     p, y : array (encounters,)
         P(barrier) and the truth, at least one.
+    groups : array (encounters,)
+        What is equal here is resampled together, as encounters of one seed are; without, each by itself.
     seed, n : int
         Of the resampling, and how often.
     """
     p, y = np.asarray(p, float), np.asarray(y, float)
     found, rng, size = decompose(p, y), stream(seed, "corp"), len(p)
-    picks = (rng.integers(size, size=size) for _ in range(n))
-    mcb, dsc, _ = np.array([decompose(p[pick], y[pick]) for pick in picks]).T
-    calibrated = np.array([decompose(p, rng.random(size) < p).mcb for _ in range(n)])
-    useless = np.array([decompose(p, rng.permutation(y)).dsc for _ in range(n)])
+    _, index = np.unique(np.arange(size) if groups is None else np.asarray(groups), return_inverse=True)
+    draws = index.max() + 1
+    resampled = [parts(p, y, times[:, index]) for times in resamples(rng, draws, n)]
+    mcb, dsc = np.concatenate(resampled, axis=1)
+    drawn = [parts(p, truths, np.ones(truths.shape))[0] for truths in _calibrated(rng, p, index, n)]
+    calibrated = np.concatenate(drawn)
     return Calibration(
         n=size,
         brier=float(brier(p, y).mean()),
-        mcb=Interval(found.mcb, *_bounds(mcb)),
-        dsc=Interval(found.dsc, *_bounds(dsc)),
+        mcb=_interval(found.mcb, mcb, draws),
+        dsc=_interval(found.dsc, dsc, draws),
         unc=found.unc,
         calibrated=_chance(calibrated),
-        p_value=_share_beyond(calibrated, found.mcb),
-        useless=_chance(useless),
+        p_value=float((1 + np.count_nonzero(calibrated >= found.mcb - 1e-9)) / (1 + n)),
     )
 
 
-def _bounds(values: Array) -> tuple[float, float]:
-    low, high = np.percentile(values, (2.5, 97.5))
-    return float(low), float(high)
+def useless(p: ArrayLike, y: ArrayLike, seed: int = 0, n: int = 1000) -> Chance:
+    """DSC of the same p where it tells nothing of the truth: the truths permuted `n` times."""
+    p, y, rng = np.asarray(p, float), np.asarray(y, float), stream(seed, "corp useless")
+    return _chance(np.array([decompose(p, rng.permutation(y)).dsc for _ in range(n)]))
+
+
+def parts(p: Array, y: Array, times: Array) -> Array:
+    """MCB and DSC (2, rows) of many resamples: truths (n,) or (rows, n), each counted so many `times` (rows, n).
+
+    One isotonic regression of all: the truths of row k are raised by 2 k, beyond all of the rows before, so that no
+    two rows are pooled. As x̂ is a mean within each pool, S(x̂) = ȳ - mean x̂².
+    """
+    order = np.argsort(p, kind="stable")
+    values, starts = np.unique(p[order], return_index=True)
+    counted, ones = (np.add.reduceat(a[:, order], starts, axis=1) for a in (times, times * y))
+    total, base = counted.sum(axis=1), ones.sum(axis=1) / counted.sum(axis=1)
+    row, column = np.nonzero(counted)
+    weights = counted[row, column]
+    raised = isotonic_regression(ones[row, column] / weights + 2.0 * row, weights=weights).x
+    squares = np.bincount(row, weights * (raised - 2.0 * row) ** 2) / total
+    own = (counted @ values**2 - 2.0 * ones @ values) / total + base
+    return np.stack([own - base + squares, squares - base**2])
+
+
+def _calibrated(rng: np.random.Generator, p: Array, index: np.ndarray, n: int) -> Iterator[Array]:
+    rows = max(1, 1_000_000 // len(p))
+    for start in range(0, n, rows):
+        yield (rng.random((min(rows, n - start), index.max() + 1))[:, index] < p).astype(float)
+
+
+def _interval(found: float, values: Array, draws: int) -> Interval:
+    """Without bounds where one group was resampled: it tells nothing of the spread."""
+    low, high = np.percentile(values, (2.5, 97.5)) if draws > 1 else (np.nan, np.nan)
+    return Interval(found, float(low), float(high))
 
 
 def _chance(values: Array) -> Chance:

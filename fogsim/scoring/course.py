@@ -14,14 +14,15 @@ COURSE = tuple(range(40, 4, -1))  # m of distance left at which a course is kept
 
 class Course(NamedTuple):
     """Of every belief: P(barrier) at `COURSE` (distances, beliefs), NaN where the log did not come by; time s and
-    distance left m when it first gave a label `SURE` (beliefs,), NaN where it never did; and how often the likelier
-    label changed (beliefs,).
+    distance left m when it first gave a label `SURE` (beliefs,), NaN where it never did; how often the likelier label
+    changed (beliefs,); and the label it was first sure of (beliefs,), index into CLASSES.
     """
 
     p: Array
     decided_at: Array
     decided_left: Array
     flips: np.ndarray
+    said: Array
 
 
 def course_of(log_probs: Array, left: Array, time: Array) -> Course:
@@ -35,6 +36,7 @@ def course_of(log_probs: Array, left: Array, time: Array) -> Course:
         np.array([np.nan if k is None else time[k] for k in at]),
         np.array([np.nan if k is None else left[k] for k in at]),
         np.array([flips(row) for row in p.T], int),
+        np.array([np.nan if k is None else float(row[k] > 0.5) for k, row in zip(at, p.T, strict=True)]),
     )
 
 

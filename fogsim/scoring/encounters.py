@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,6 +63,8 @@ class Encounter:
         The true one where ego starts, m.
     in_path : bool
         A barrier or an animal overlaps the path that ego would sweep in its own lane.
+    reached : array (moments,) of bool
+        Which of `MOMENTS` the log came to.
     log_probs : array (moments, beliefs, classes)
         At `MOMENTS`; NaN where the log did not reach one.
     in_path_belief : array (moments, beliefs)
@@ -104,6 +107,7 @@ class Encounter:
     truth: int
     visibility: float
     in_path: bool
+    reached: np.ndarray
     log_probs: Array
     in_path_belief: Array
     visibility_estimate: Array
@@ -133,6 +137,11 @@ class Encounter:
     def p_barrier(self) -> Array:
         """P(barrier), (moments, beliefs)."""
         return np.exp(self.log_probs[..., BARRIER])
+
+    @property
+    def unknown(self) -> np.ndarray:
+        """Which beliefs were no number at some moment that was reached, (beliefs,)."""
+        return np.isnan(self.p_barrier[self.reached]).any(axis=0)
 
     @property
     def entropy(self) -> Array:
@@ -209,14 +218,15 @@ def encounter(replay: Log, name: str = "") -> Encounter:
     return Encounter(
         name=name,
         seed=int(replay.seed),
-        setting=setting_hash(scenario),
-        driver=f"{scenario['driver']['belief']}, {scenario['driver']['policy']}",
+        setting=intern(setting_hash(scenario)),  # shared, with what else thousands of logs say alike
+        driver=intern(f"{scenario['driver']['belief']}, {scenario['driver']['policy']}"),
         complete=bool(replay.complete),
         frames=len(classes),
-        beliefs=tuple(replay.beliefs),
+        beliefs=tuple(map(intern, replay.beliefs)),
         truth=int(classes[classes[:, 0] >= 0, 0][0]),
         visibility=float(replay.column("visibility")[0]),
         in_path=obstacle_in_path(replay, scenario["ego"]["width"]),
+        reached=np.array([i is not None for i in at]),
         log_probs=_at(log_probs, at),
         in_path_belief=_at(replay.column("in_path", True), at),
         visibility_estimate=_at(replay.column("visibility_estimate", True), at),
@@ -246,7 +256,7 @@ def loss_table(replay: Log, decision: int | None) -> Array:
     constant = replay.scenario["loss"]
     if all(action in constant for action in ACTIONS):
         return np.array([constant[action] for action in ACTIONS])
-    return replay.column("loss_table")[-1 if decision is None else decision]
+    return replay.column("loss_table")[-1 if decision is None else decision].copy()
 
 
 def setting_hash(scenario: dict[str, Any]) -> str:
@@ -296,8 +306,8 @@ def _expected(replay: Log, decision: int | None, action: np.ndarray) -> Array:
 
 
 def _shadow(replay: Log, decision: int | None) -> np.ndarray:
-    actions = replay.column("shadow_action").astype(int)
-    return np.full(actions.shape[1:], NO_ACTION) if decision is None else actions[decision]
+    actions = replay.column("shadow_action")
+    return np.full(actions.shape[1:], NO_ACTION) if decision is None else actions[decision].astype(int)
 
 
 def obstacle_in_path(replay: Log, ego_width: float) -> bool:

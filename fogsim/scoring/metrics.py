@@ -5,10 +5,12 @@ Frames of one encounter are correlated, so every mean and every interval here is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import betaincinv
 
 from filters.spec import Array
 from filters.streams import stream
@@ -91,22 +93,69 @@ def paired_bootstrap(differences: ArrayLike, seed: int = 0, n: int = 4000) -> In
     Interval
         NaN bounds for fewer than two encounters: one tells nothing of the spread.
     """
-    values = np.asarray(differences, float)
-    values = values[np.isfinite(values)]
-    if values.size < 2:
-        return Interval(float(values.mean()) if values.size else np.nan, np.nan, np.nan)
-    rng, rows = stream(seed, "bootstrap"), max(1, 1_000_000 // values.size)
-    means = [
-        values[rng.integers(values.size, size=(min(rows, n - start), values.size))].mean(axis=1)
-        for start in range(0, n, rows)
-    ]
-    low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
-    return Interval(float(values.mean()), float(low), float(high))
+    return bootstrap_columns(np.asarray(differences, float).reshape(-1, 1), seed, n)[0]
+
+
+def bootstrap_columns(values: Array, seed: int = 0, n: int = 4000) -> list[Interval]:
+    """`paired_bootstrap` of each column of (encounters, k): those known in the same encounters share the resamples."""
+    alike: dict[bytes, list[int]] = {}
+    for k, known in enumerate(np.isfinite(values).T):
+        alike.setdefault(known.tobytes(), []).append(k)
+    found: dict[int, Interval] = {}
+    for columns in alike.values():
+        kept = values[np.isfinite(values[:, columns[0]])][:, columns]
+        found |= dict(zip(columns, _intervals(kept, seed, n), strict=True))
+    return [found[k] for k in range(values.shape[1])]
+
+
+def _intervals(values: Array, seed: int, n: int) -> list[Interval]:
+    size = len(values)
+    if size < 2:
+        return [Interval(float(column[0]) if size else np.nan, np.nan, np.nan) for column in values.T]
+    means = np.concatenate([times @ values for times in resamples(stream(seed, "bootstrap"), size, n)]) / size
+    low, high = np.percentile(means, (2.5, 97.5), axis=0)
+    return [Interval(*map(float, row)) for row in zip(values.mean(axis=0), low, high, strict=True)]
+
+
+def resamples(rng: np.random.Generator, size: int, n: int) -> Iterator[Array]:
+    """How often each of `size` is drawn in each of `n` resamples with replacement, a million numbers (rows, size) a
+    time.
+    """
+    rows = max(1, 1_000_000 // size)
+    for start in range(0, n, rows):
+        picks = rng.integers(size, size=(min(rows, n - start), size))
+        cells = (picks + size * np.arange(len(picks))[:, None]).ravel()
+        yield np.bincount(cells, minlength=picks.size).reshape(picks.shape).astype(float)
+
+
+def exact_interval(k: int, n: int) -> Interval:
+    """Share k / n and its exact 95 % interval (Clopper & Pearson 1934, Biometrika 26:404); NaN of none.
+
+    low is the 2.5 % quantile of Beta(k, n - k + 1), high the 97.5 % quantile of Beta(k + 1, n - k).
+    """
+    if not n:
+        return Interval(np.nan, np.nan, np.nan)
+    low = betaincinv(k, n - k + 1, 0.025) if k else 0.0
+    high = betaincinv(k + 1, n - k, 0.975) if k < n else 1.0
+    return Interval(k / n, float(low), float(high))
 
 
 def by_group(values: ArrayLike, groups: ArrayLike) -> Array:
     """Means of the finite values of each group, in order of the groups: what shares a seed is not independent."""
-    values, groups = np.asarray(values, float), np.asarray(groups)
-    kept = np.isfinite(values)
-    _, index = np.unique(groups[kept], return_inverse=True)
-    return np.bincount(index, values[kept]) / np.bincount(index)
+    means = group_means(np.asarray(values, float).reshape(-1, 1), groups)[:, 0]
+    return means[np.isfinite(means)]
+
+
+def group_means(values: Array, groups: ArrayLike) -> Array:
+    """Means of the finite values in each column of (n, k) for each group in order, (groups, k); NaN without any."""
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    known = np.isfinite(values)
+    sums, counts = np.zeros((len(names), values.shape[1])), np.zeros((len(names), values.shape[1]))
+    np.add.at(sums, index, np.where(known, values, 0.0))
+    np.add.at(counts, index, known)
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
+def over_seeds(values: Array, seeds: ArrayLike) -> list[Interval]:
+    """Mean and interval of each column of (encounters, k); encounters that share a seed are averaged first."""
+    return bootstrap_columns(group_means(values, seeds))

@@ -18,17 +18,11 @@ import numpy as np
 
 from fogsim.frame import JUDGE
 from fogsim.scoring import metrics
+from fogsim.scoring.bins import VISIBILITIES, within
 from fogsim.scoring.encounters import MOMENTS, RANGES, Encounter
 from fogsim.scoring.metrics import Interval
 
 AT = ("decision", *(f"{r} m" for r in RANGES))
-ALL = "all"
-VISIBILITIES = {  # m, true: the default report of 25 m gives a quarter, a half and a quarter of the encounters
-    ALL: (0.0, np.inf),
-    "below 20 m": (0.0, 20.0),
-    "20 to 30 m": (20.0, 30.0),
-    "above 30 m": (30.0, np.inf),
-}
 
 
 class Regret(NamedTuple):
@@ -54,8 +48,7 @@ def regrets(encounters: Sequence[Encounter], names: Sequence[str]) -> tuple[Regr
 
 
 def _regret(judged: Sequence[Encounter], name: str, moment: str, visibility: str) -> Regret:
-    low, high = VISIBILITIES[visibility]
-    here = [e for e in judged if name in e.beliefs and low <= e.visibility < high]
+    here = [e for e in judged if name in e.beliefs and within(e, visibility)]
     at = MOMENTS.index(moment)
     p, o = (np.array([e.p_barrier[at, e.beliefs.index(who)] for e in here]) for who in (name, JUDGE))
     y, seeds = np.array([e.truth for e in here]), np.array([e.seed for e in here])

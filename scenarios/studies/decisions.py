@@ -25,10 +25,10 @@ from filters.conformal import misses_interval
 from filters.policy import REASONS
 from fogsim.cards import read
 from fogsim.log import Replay
+from fogsim.scoring.cells import interval
 from fogsim.scoring.corp import calibration
 from fogsim.scoring.encounters import BRAKE, CHANGE_LANE, DECISION, Encounter, encounter
 from fogsim.scoring.metrics import by_group, paired_bootstrap
-from fogsim.scoring.report import interval
 
 SCENARIOS = Path(__file__).parents[1]
 POLICIES = ("bayes", "most_likely_label", "sprt", "conformal", "optimal_stopping")

@@ -40,9 +40,11 @@ def report(out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from fogsim.scoring.cells import interval
     from fogsim.scoring.encounters import MOMENTS
-    from fogsim.scoring.report import driver_table, interval, print_score
+    from fogsim.scoring.report import print_score
     from fogsim.scoring.scores import score
+    from fogsim.scoring.tables import driver_table
 
     console = Console(width=120)
     holder = score([out / "bayes"])

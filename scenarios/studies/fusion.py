@@ -17,9 +17,9 @@ from rich.table import Table
 
 from filters.belief import normalise
 from filters.fusion import fit_weights
+from fogsim.scoring.cells import interval
 from fogsim.scoring.encounters import MOMENTS
 from fogsim.scoring.metrics import by_group, paired_bootstrap
-from fogsim.scoring.report import interval
 from fogsim.scoring.scores import score
 
 AT = ("20 m", "15 m", "10 m", "decision")

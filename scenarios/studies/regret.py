@@ -110,17 +110,17 @@ def corp_table(found: Sequence[Judged], moment: str) -> Table:
     import numpy as np
     from rich.table import Table
 
-    from fogsim.scoring.corp import calibration
+    from fogsim.scoring.cells import interval
+    from fogsim.scoring.corp import calibration, useless
     from fogsim.scoring.encounters import MOMENTS
-    from fogsim.scoring.report import interval
 
     p = np.array([j.encounter.p_barrier[MOMENTS.index(moment)] for j in found])
     reached, y = np.isfinite(p).all(axis=1), np.array([j.encounter.truth for j in found])
     table = Table("belief", "Brier", "MCB", "if calibrated", "p", "DSC", "if useless")
     for name, believed in zip(found[0].encounter.beliefs, p[reached].T, strict=True):
-        c = calibration(believed, y[reached])
-        calibrated, useless = (f"{mean:.4f}, {high:.4f}" for mean, high in (c.calibrated, c.useless))
-        parts = (interval(c.mcb, ".4f"), calibrated, f"{c.p_value:.3f}", interval(c.dsc, ".4f"), useless)
+        c, chance = calibration(believed, y[reached]), useless(believed, y[reached])
+        if_calibrated, if_useless = (f"{mean:.4f}, {high:.4f}" for mean, high in (c.calibrated, chance))
+        parts = (interval(c.mcb, ".4f"), if_calibrated, f"{c.p_value:.3f}", interval(c.dsc, ".4f"), if_useless)
         table.add_row(name, f"{c.brier:.4f}", *parts)
     table.title = f"Brier score = MCB - DSC + UNC at {moment}, {c.n} encounters, UNC = {c.unc:.4f}"
     return table
@@ -167,8 +167,8 @@ def report(seeds: Sequence[int], out: Path) -> None:
     """Print every table."""
     from rich.console import Console
 
-    from fogsim.scoring.report import regret_table, visibility_table
     from fogsim.scoring.scores import Score
+    from fogsim.scoring.tables import regret_table, visibility_table
 
     console, found = Console(width=120), read(seeds, out)
     score = Score(tuple(j.encounter for j in found))

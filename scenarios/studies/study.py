@@ -76,8 +76,8 @@ def losses(folder: Path) -> dict[tuple[str, str], dict[int, float]]:
 
 def paired_rows(a: Path, b: Path) -> list[list[str]]:
     """For each belief and moment: common seeds, losses of both folders, and b less a with its bootstrap interval."""
+    from fogsim.scoring.cells import interval
     from fogsim.scoring.metrics import paired_bootstrap
-    from fogsim.scoring.report import interval
 
     rows, one, other = [], losses(a), losses(b)
     for key in one.keys() & other.keys():

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from fogsim.scoring.cells import interval, number
 from fogsim.scoring.page.drawing import chart
 from fogsim.scoring.page.labels import BELOW, label, name_row, rows_high, rows_only
 from fogsim.scoring.page.palette import paint
 from fogsim.scoring.page.parts import Panel, Section, Table, count
-from fogsim.scoring.report import interval, number
 from fogsim.scoring.scores import DriverScore, Score
 
 TITLE = "Who drove"

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fogsim.scoring import metrics
+from fogsim.scoring.bins import ALL, VISIBILITIES
 from fogsim.scoring.metrics import Interval
 from fogsim.scoring.page.drawing import ROOM, WIDE, chart
 from fogsim.scoring.page.labels import End, label, label_ends
 from fogsim.scoring.page.palette import colour_of, paint
 from fogsim.scoring.page.parts import COIN, Panel, Section, count, listed, said, where
-from fogsim.scoring.regret import ALL, AT, VISIBILITIES
+from fogsim.scoring.regret import AT
 from fogsim.scoring.scores import Score
 
 DODGE = 0.1  # between beliefs, of the way from one range to the next

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fogsim.frame import POLICIES
+from fogsim.scoring.cells import interval
 from fogsim.scoring.page.drawing import chart
 from fogsim.scoring.page.labels import BELOW, clipped, label, name_row, rows_high, rows_only
 from fogsim.scoring.page.palette import colour_of, paint
 from fogsim.scoring.page.parts import Panel, Section, Table, count
-from fogsim.scoring.report import interval
 from fogsim.scoring.scores import PolicyScore, Score
 
 TITLE = "Cost by policy"

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from filters.spec import Array
-from fogsim.scoring.corp import Decomposition, Reliability, decompose, reliability
+from fogsim.scoring.beliefs import RESAMPLES, BeliefScore
+from fogsim.scoring.corp import Reliability, reliability
 from fogsim.scoring.page.drawing import chart
 from fogsim.scoring.page.labels import label
 from fogsim.scoring.page.palette import colour_of, paint
@@ -30,7 +31,7 @@ class Diagram(NamedTuple):
 
     belief: str
     said: Said
-    parts: Decomposition
+    score: BeliefScore
     curve: Reliability
 
 
@@ -59,38 +60,40 @@ def diagram(score: Score, belief: str, moment: str) -> Diagram | None:
     told = said(score, belief, moment)
     if not len(told.p):
         return None
-    return Diagram(belief, told, decompose(told.p, told.y), reliability(told.p, told.y, told.seeds))
+    row = next(r for r in score.beliefs if (r.belief, r.moment) == (belief, moment))
+    return Diagram(belief, told, row, reliability(told.p, told.y, told.seeds))
 
 
 def says(found: list[Diagram]) -> str:
     """Which belief is worst calibrated, and which cannot be told from calibrated."""
-    off = sorted((d for d in found if d.curve.p_value < LEVEL), key=lambda d: -d.parts.mcb)
-    calm = [d.belief for d in found if d.curve.p_value >= LEVEL]
+    off = sorted((d for d in found if d.score.p_value < LEVEL), key=lambda d: -d.score.mcb.mean)
+    calm = [d.belief for d in found if d.score.p_value >= LEVEL]
     if not off:
-        least = min(found, key=lambda d: d.curve.p_value)
+        least = min(found, key=lambda d: d.score.p_value)
         return (
-            f"No belief can be told from calibrated; the least p-value is {least.belief}'s {least.curve.p_value:.2g}."
+            f"No belief can be told from calibrated; the least p-value is {least.belief}'s {least.score.p_value:.2g}."
         )
     worst = off[0]
     text = (
-        f"{worst.belief} is worst calibrated: recalibration would take {worst.parts.mcb:.3f} off its Brier score "
-        f"(p {p_text(worst.curve.p_value)})"
+        f"{worst.belief} is worst calibrated: recalibration would take {worst.score.mcb.mean:.3f} off its Brier score "
+        f"(p {p_text(worst.score.p_value)})"
     )
-    also = [f"{d.belief} ({d.parts.mcb:.3f}, p {p_text(d.curve.p_value)})" for d in off[1:]]
+    also = [f"{d.belief} ({d.score.mcb.mean:.3f}, p {p_text(d.score.p_value)})" for d in off[1:]]
     text += f"; off too: {listed(also)}" if also else ""
     return f"{text}. {listed(calm)} cannot be told from calibrated." if calm else f"{text}."
 
 
 def p_text(p: float) -> str:
-    """``= 0.12``, or what it is less than."""
-    return "≤ 0.001" if p <= 0.001 else f"= {p:.2g}"
+    """``= 0.12``, or the least that so many resamples can tell."""
+    least = 1.0 / (1 + RESAMPLES)
+    return f"≤ {least:.1g}" if p <= least else f"= {p:.2g}"
 
 
 def panel(score: Score, found: Diagram, moment: str) -> Panel:
     """The diagram as drawn."""
     name = f"reliability-{moment.replace(' ', '-')}-{score.belief_names.index(found.belief)}"
-    colour, parts = colour_of(score.belief_names, found.belief), found.parts
-    numbers = f"MCB {parts.mcb:.3f} · DSC {parts.dsc:.3f} · UNC {parts.unc:.3f} · p {p_text(found.curve.p_value)}"
+    colour, row = colour_of(score.belief_names, found.belief), found.score
+    numbers = f"MCB {row.mcb.mean:.3f} · DSC {row.dsc.mean:.3f} · UNC {row.unc:.3f} · p {p_text(row.p_value)}"
     title = f"Reliability of {found.belief} {where(moment)}"
     svg = chart(
         name, title, f"{numbers}, {count(len(found.said.p), 'encounter')}.", lambda axes: draw(axes, found, colour)

@@ -6,10 +6,12 @@ from collections import Counter
 from typing import NamedTuple
 
 from fogsim.frame import POLICIES
+from fogsim.scoring.beliefs import BeliefScore
+from fogsim.scoring.cells import interval, number
 from fogsim.scoring.metrics import Interval
 from fogsim.scoring.page.parts import COIN, Section, Table, count, listed, main_moment, sentence, where
-from fogsim.scoring.report import barriers, interval, number, remarks
-from fogsim.scoring.scores import BeliefScore, Score
+from fogsim.scoring.report import barriers, remarks
+from fogsim.scoring.scores import Score
 
 REMARKS = 12  # shown; the terminal and the JSON have all
 COLUMNS = ("belief", "n", "log loss", "Brier", "MCB", "DSC", "AUC", "misses", "needless brakes")
@@ -45,14 +47,12 @@ def notes(score: Score) -> list[str]:
 
 
 def card(score: Score) -> str:
-    """Whether a calibration card had recalibrated beliefs, and where it did not hold."""
+    """Whether a calibration card had recalibrated beliefs."""
     cards = Counter(e.card for e in score.encounters)
-    outside = sum(e.outside_card for e in score.encounters)
     if set(cards) == {""}:
         return "no calibration card: beliefs are as the filters hold them"
     shares = [f"{name or 'none'} ({k:,})" for name, k in cards.items()]
-    held = f"outside the visibility it was fitted in at some time: {count(outside, 'encounter')}"
-    return f"calibration card {listed(shares)}; {held}"
+    return f"calibration card {listed(shares)}"
 
 
 def section(score: Score) -> Section:
@@ -87,5 +87,5 @@ def key_row(score: Score, row: BeliefScore) -> tuple[str, ...]:
     shadow = next(p for p in score.policies if p.belief == row.belief and p.policy == POLICIES[0])
     loss = Interval(row.log_loss, row.gain.low + COIN, row.gain.high + COIN)
     done = (str(shadow.collisions), str(shadow.needless_brakes)) if shadow.n else ("–", "–")
-    parts = (number(row.brier), number(row.mcb), number(row.dsc), number(row.auc))
+    parts = (number(row.brier), number(row.mcb.mean), number(row.dsc.mean), number(row.auc))
     return (row.belief, f"{row.n:,}", interval(loss), *parts, *done)
