@@ -218,7 +218,7 @@ def test_the_top_says_what_was_left_out():
     assert "29 more such lines" in text
     text = words(document.page(POOR["a card"]()))
     assert "12345678 of 500 encounters (1) and none (1)" in text
-    assert "1 encounter" in text
+    assert "1 of 2 met fog in which their calibration card was not fitted" in text
     assert "No calibration card" in words(document.page(lively_score(3)))
 
 
