@@ -1,4 +1,4 @@
-"""``fogsim calibrate``: a campaign's logs in, a card out, and what it is worth on encounters that did not teach it."""
+"""``fogsim calibrate``: a campaign's logs in, a card out, and what its maps are worth on those that taught nothing."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from scipy.special import expit
 
 from filters import calibration
 from filters.conformal import Threshold, exceedance, mean_threshold, pac_threshold
 from filters.spec import CLASSES, Array
 from fogsim import cards
-from fogsim.calibrating import AT, cross_validated, fit_card, said
+from fogsim.calibrating import AT, apply_maps, fit_card, halves, said
 from fogsim.errors import UserError, one_line
 from fogsim.log import Replay
 from fogsim.log_file import software_versions
@@ -119,9 +120,10 @@ def unfit(replay: Replay) -> str:
 
 
 def show(encounters: Sequence[Encounter], found: Sequence[Any], kind: str, left_out: Counter[str]) -> None:
-    """Print what the maps gain on encounters that did not teach them, and the thresholds."""
+    """Print what the maps gain on the encounters that did not teach them, and the thresholds."""
+    teaching, others = halves(encounters)
     table = Table(
-        title=f"Recalibrated ({kind}), by cross-validation over {len(encounters)} encounters",
+        title=f"Recalibrated ({kind}) on {len(teaching)} encounters, scored on {len(others)} others",
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
@@ -129,10 +131,10 @@ def show(encounters: Sequence[Encounter], found: Sequence[Any], kind: str, left_
     )
     for column in ("belief", "log loss\ndecision", "log loss\n10 m", "MCB\ndecision", "MCB\n10 m", "brakes\nfrom q"):
         table.add_column(column, justify="left" if column == "belief" else "right", no_wrap=True)
-    y = np.array([e.truth for e in encounters])
+    y = np.array([e.truth for e in others])
     for b, recalibration in enumerate(found):
-        raw = np.array([e.p_barrier[AT, b] for e in encounters])
-        after = cross_validated(said(encounters, b), kind)
+        raw = np.array([e.p_barrier[AT, b] for e in others])
+        after = expit(apply_maps(recalibration.calibrators, said(others, b)))
         cells = (gain(f, raw[:, m], after[:, m], y) for f in (loss, mcb) for m in (DECISION, MOMENTS.index("10 m")))
         table.add_row(recalibration.belief, *cells, f"{recalibration.threshold.value:.3f}")
     console = Console(markup=False, highlight=False)

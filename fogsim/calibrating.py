@@ -3,7 +3,8 @@
 A map of log-odds has to hold on the whole way there, so that it is fitted to what a belief said at the decision point
 and at 20, 15 and 10 m, every encounter counting once; of a fog bin apart where it has enough of both classes. λ is set
 on what decisions rest on, q = P(a barrier stands in the path) after that map, at the decision point: there an open-loop
-run was not changed by any decision, and encounters are exchangeable.
+run was not changed by any decision, and encounters are exchangeable. With fresh ones they are so only if they played no
+part in the maps: one half of the encounters, drawn at random, teaches the maps, the other sets λ.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from filters.belief import LOG_ODDS_LIMIT
 from filters.calibration import LEAST, Calibrator, fit
@@ -28,7 +29,6 @@ from fogsim.scoring.encounters import DECISION, RANGES, Encounter
 
 AT = slice(DECISION, DECISION + 1 + len(RANGES))  # the moments that maps are fitted to
 BINS = len(EDGES) + 1
-FOLDS = 10
 LEARNS = 7.0  # nats: surer than that there is little left to learn, and the rate would seem to fall
 NEAREST = 6.0  # m, of the rate: nearer no decision is left
 
@@ -41,10 +41,6 @@ class Said(NamedTuple):
     log_odds: Array
     bin: np.ndarray
     truth: np.ndarray
-
-    def of(self, chosen: np.ndarray) -> Said:
-        """What it said in some of the encounters."""
-        return Said(self.log_odds[chosen], self.bin[chosen], self.truth[chosen])
 
 
 def fit_card(encounters: Sequence[Encounter], kind: str, bound: Callable[[Array], Threshold], report: float) -> Card:
@@ -77,6 +73,15 @@ def fit_card(encounters: Sequence[Encounter], kind: str, bound: Callable[[Array]
     )
 
 
+def halves(encounters: Sequence[Encounter]) -> tuple[list[Encounter], list[Encounter]]:
+    """Those that teach the maps and those that do not, whatever order they come in."""
+    ordered = sorted(encounters, key=lambda e: e.seed)
+    chosen = np.zeros(len(ordered), bool)
+    chosen[stream(0, "halves").permutation(len(ordered))[: len(ordered) // 2]] = True
+    teaching, others = ([e for e, c in zip(ordered, chosen, strict=True) if c == half] for half in (True, False))
+    return teaching, others
+
+
 def hashed(seeds: Iterable[int]) -> str:
     """sha256 of seeds, in whatever order."""
     return hashlib.sha256(" ".join(map(str, sorted(seeds))).encode()).hexdigest()
@@ -85,8 +90,9 @@ def hashed(seeds: Iterable[int]) -> str:
 def _recalibration(
     encounters: Sequence[Encounter], b: int, kind: str, bound: Callable[[Array], Threshold], report: float
 ) -> Recalibration:
-    maps = fit_maps(said(encounters, b), kind)
-    barriers = [e for e in encounters if e.truth == BARRIER and e.in_path]
+    teaching, others = halves(encounters)
+    maps = fit_maps(said(teaching, b), kind)
+    barriers = [e for e in others if e.truth == BARRIER and e.in_path]
     bounded = bound(np.array([score(e, b, maps) for e in barriers]))
     threshold = replace(bounded, value=max(0.0, bounded.value))  # q is never less
     return Recalibration(encounters[0].beliefs[b], maps, threshold, learning_rate(encounters, b, maps, report))
@@ -133,15 +139,6 @@ def fit_maps(found: Said, kind: str) -> tuple[Calibrator, ...]:
 def apply_maps(maps: Sequence[Calibrator], found: Said) -> Array:
     """Recalibrated log-odds (encounters, moments)."""
     return np.choose(found.bin, [m(found.log_odds) for m in maps])
-
-
-def cross_validated(found: Said, kind: str) -> Array:
-    """Recalibrated P(barrier) (encounters, moments), each by maps that other encounters taught."""
-    fold = stream(0, "folds").permutation(len(found.truth)) % FOLDS
-    p = np.empty(found.log_odds.shape)
-    for k in range(FOLDS):
-        p[fold == k] = expit(apply_maps(fit_maps(found.of(fold != k), kind), found.of(fold == k)))
-    return p
 
 
 def score(e: Encounter, b: int, maps: Sequence[Calibrator]) -> float:

@@ -15,7 +15,7 @@ from filters.card import Recalibration, recalibrated
 from filters.conformal import mean_threshold, misses_interval, pac_threshold
 from filters.spec import Belief, Gaussian
 from fogsim import cards
-from fogsim.calibrating import apply_maps, cross_validated, fit_card, fit_maps, hashed, said, score
+from fogsim.calibrating import fit_card, fit_maps, halves, hashed, said, score
 from fogsim.cli import main
 from fogsim.commands import record as drive
 from fogsim.log import Replay
@@ -88,21 +88,33 @@ def test_an_encounter_counts_once_however_many_moments_it_reached():
     assert grid[int(np.argmin([loss(a) for a in grid]))] == pytest.approx(both, abs=0.006)
 
 
-def test_cross_validation_never_lets_an_encounter_teach_itself():
-    """With labels that say nothing, maps that had seen them would seem to gain; these do not."""
-    rng = np.random.default_rng(5)
-    found = said(campaign(400), 0)._replace(truth=rng.integers(0, 2, 400))
-    p = cross_validated(found, "isotonic")
-    within = expit(apply_maps(fit_maps(found, "isotonic"), found))
-    loss = [-np.log(np.where(found.truth[:, None] == 1, q, 1 - q)).mean() for q in (p, within)]
-    assert loss[0] > np.log(2.0) > loss[1]
+def test_what_sets_the_threshold_played_no_part_in_the_maps():
+    """Whatever the others say, the maps are those of one half, and that half is the same in any order."""
+    found = campaign(300)
+    teaching, others = halves(found)
+    assert sorted(e.seed for e in [*teaching, *others]) == [e.seed for e in found]
+    assert len(teaching) == len(others) == 150
+    assert halves(found[::-1]) == (teaching, others)
+    (own,) = fit_card(found, "platt", MEAN, 25.0).recalibrations
+    assert own.calibrators == fit_maps(said(teaching, 0), "platt")
+
+
+def test_maps_that_had_seen_the_barriers_would_break_the_promise_and_these_keep_it():
+    """Mean over campaigns of 200 of the share of fresh barriers missed, which is k / (n + 1) at most."""
+    fresh = [e for e in campaign(800, seed=999) if e.truth]
+    missed, promised = [], []
+    for seed in range(40):
+        (own,) = fit_card(campaign(200, seed=seed + 1), "platt", MEAN, 25.0).recalibrations
+        missed.append(np.mean([score(e, 0, own.calibrators) < own.threshold.value for e in fresh]))
+        promised.append(own.threshold.expected_miss)
+    assert np.mean(missed) <= np.mean(promised) + 2.5 * np.std(missed) / np.sqrt(40)
 
 
 def test_the_threshold_is_the_kth_barriers_recalibrated_probability_of_standing_in_the_path():
     found = campaign(400)
     card = fit_card(found, "temperature", MEAN, 25.0)
     (own,) = card.recalibrations
-    barriers = [e for e in found if e.truth and e.in_path]
+    barriers = [e for e in halves(found)[1] if e.truth and e.in_path]
     q = [OVERLAP * own.calibrators[FOG.index(e.visibility)].probability(e.p_barrier[0, 0]) for e in barriers]
     k = int(0.05 * (len(barriers) + 1))
     assert (own.threshold.k, own.threshold.n) == (k, len(barriers))
