@@ -44,6 +44,7 @@ bench: $(INSTALLED)
 	$(BIN)/python scenarios/studies/classifier.py
 	$(BIN)/python scenarios/studies/unseen_objects.py
 	$(BIN)/python scenarios/studies/first_table.py
+	$(BIN)/python scenarios/studies/decisions.py
 	$(BIN)/python scenarios/studies/radar_gain.py
 	$(BIN)/python scenarios/studies/misspecification.py
 	$(BIN)/python -m pytest -m slow --timeout=5400

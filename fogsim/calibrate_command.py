@@ -19,6 +19,7 @@ from filters.conformal import Threshold, exceedance, mean_threshold, pac_thresho
 from filters.spec import CLASSES, Array
 from fogsim import cards
 from fogsim.calibrating import AT, apply_maps, fit_card, halves, said
+from fogsim.commands import TABLES
 from fogsim.errors import UserError, one_line
 from fogsim.log import Replay
 from fogsim.log_file import software_versions
@@ -137,7 +138,7 @@ def show(encounters: Sequence[Encounter], found: Sequence[Any], kind: str, left_
         after = expit(apply_maps(recalibration.calibrators, said(others, b)))
         cells = (gain(f, raw[:, m], after[:, m], y) for f in (loss, mcb) for m in (DECISION, MOMENTS.index("10 m")))
         table.add_row(recalibration.belief, *cells, f"{recalibration.threshold.value:.3f}")
-    console = Console(markup=False, highlight=False)
+    console = Console(width=max(TABLES, Console().width), markup=False, highlight=False)
     console.print(table)
     console.print(promise(found[0].threshold), soft_wrap=True)
     for why, n in left_out.items():

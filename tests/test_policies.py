@@ -9,7 +9,7 @@ from filters.policies import POLICIES, Hysteresis
 from filters.policies.bayes import Bayes
 from filters.policies.conformal import Conformal
 from filters.policies.most_likely_label import MostLikelyLabel
-from filters.policies.optimal_stopping import ACTED, CRUISING, KEEP, SLOWED, stopping_policy
+from filters.policies.optimal_stopping import CUTS, KEEP, SPACING, Waited, stopping_policy
 from filters.policies.sprt import Sprt
 from filters.policy import REASONS
 from fogsim.driving import decision_point
@@ -195,6 +195,7 @@ def test_a_margin_that_is_none_is_refused(margin):
 # Optimal stopping
 
 SLOW_SPEED = 0.63 * 7.25
+SLOWED = Waited(slowed=True)
 PATIENT = made("optimal_stopping")
 
 
@@ -211,18 +212,34 @@ def test_it_waits_where_bayes_rule_acts_while_there_is_room(q):
 
 @pytest.mark.parametrize("q", [1e-5, 0.01, 0.03, 0.2, 0.6, 0.999])
 @pytest.mark.parametrize("changes", [{}, {"gap": 10.0}], ids=["gap", "no gap"])
-def test_at_the_last_point_it_does_as_bayes_rule_on_the_losses_of_now(q, changes):
-    _, decision = PATIENT.decide(SLOWED, [belief(q)], TABLE, at(-0.01, **changes))
+@pytest.mark.parametrize("slowed", [False, True])
+def test_at_the_last_point_it_does_as_bayes_rule_on_the_losses_that_are_left(q, changes, slowed):
+    """Having slowed, what that cost is no reason to speed up again before one knows."""
+    _, decision = PATIENT.decide(Waited(slowed), [belief(q)], TABLE, at(-0.01, **changes))
+    left = np.array([[0.0, 100.0], [0.0, 40.0], [2.0, 5.0], [5.0, 1.0]]) if slowed else TABLE
     assert decision.reason == "last moment"
-    assert decision.action == decide(Bayes(), q, at(-0.01, **changes)).action
+    assert decision.action == decide(Bayes(), q, at(-0.01, **changes), left).action
+    assert decision.expected == pytest.approx(decide(Bayes(), q, at(-0.01, **changes)).expected)
+
+
+def test_it_does_what_its_plan_says():
+    """Of every row within reach of an open choice, at every q between two cuts."""
+    grid, acted = np.sqrt(CUTS[1:] * CUTS[:-1])[::6], 0
+    for k, row in enumerate(PATIENT.slowed.action[:8]):
+        for q, said in zip(grid, row[np.searchsorted(CUTS, grid)], strict=True):
+            state, decision = PATIENT.decide(SLOWED, [belief(q)], TABLE, at((k + 0.5) * SPACING))
+            assert decision.action == (SLOW if said < 0 else said)
+            assert (decision.reason == "worth waiting") == (said < 0) != state.acted
+            acted += said >= 0
+    assert acted > 20
 
 
 def test_once_it_has_acted_it_does_not_wait_again():
     """A braking car stops in less and would find itself with room again."""
     state, decision = PATIENT.decide(SLOWED, [belief(0.6)], TABLE, at(-0.01))
-    assert (state, decision.action) == (ACTED, BRAKE)
+    assert (state, decision.action) == (Waited(slowed=True, acted=True), BRAKE)
     state, decision = PATIENT.decide(state, [belief(0.6)], TABLE, at(0.9, speed=2.0))
-    assert (state, decision.action, decision.reason) == (ACTED, BRAKE, "least expected loss")
+    assert (state.acted, decision.action, decision.reason) == (True, BRAKE, "least expected loss")
 
 
 def test_it_slows_down_in_time_and_remembers_that_it_has():
@@ -230,7 +247,7 @@ def test_it_slows_down_in_time_and_remembers_that_it_has():
     state, decision = PATIENT.decide(PATIENT.init(), [belief(0.5)], TABLE, far)
     assert (state, decision.action) == (SLOWED, SLOW)
     sure, decision = PATIENT.decide(PATIENT.init(), [belief(1e-4)], TABLE, far)
-    assert (sure, decision.action) == (CRUISING, PROCEED)
+    assert (sure, decision.action) == (Waited(), PROCEED)
     state, decision = PATIENT.decide(state, [belief(1e-4)], TABLE, far._replace(speed=SLOW_SPEED))
     assert (state, decision.action) == (SLOWED, SLOW)  # paid for already: further evidence is free
 

@@ -3,12 +3,15 @@
 There are two ways to wait (`filters.stopping`): at the cruise, which is free but ends where a car at that speed can
 still stop, and at the slow speed, which costs what slowing costs, once, ends later, and brings more scans a metre.
 So there are two plans, and the first may leave for the second while there is room left to slow down in. What to do
-once waiting is over is Bayes' rule on the losses as they are then. Having acted it does not go back to waiting.
+once waiting is over is Bayes' rule on the losses as they are then, less what slowing has cost already, which no action
+brings back. Having acted it does not go back to waiting. Where losses follow from distance (`PhysicalLoss`), what is
+left of slowing counts as paid too, which makes waiting look cheaper by the seconds that it takes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,37 +30,50 @@ KEEP = 0.5  # m that are not driven up in waiting
 # Of the fused belief of Kalman and particle filter, 60 open-loop encounters of creeping_fog, steps that began short of
 # 7 nats and 6 m: fit_rate. The spread of those steps is that of four times the nats: evidence comes in jumps.
 RATE = Rate(127.0, 8.4)
-CRUISING, SLOWED, ACTED = range(3)
 CUTS = expit(0.5 * (LOG_ODDS[1:] + LOG_ODDS[:-1]))  # q between the log-odds of a plan
+
+
+class Waited(NamedTuple):
+    """Whether it has slowed to see more, and whether it has done with waiting."""
+
+    slowed: bool = False
+    acted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class OptimalStopping:
-    """Two plans, by what is left to the last point at which braking still stops; its state is how it waits, or not."""
+    """Two plans, by what is left to the last point at which braking still stops."""
 
     cruising: Plan
     slowed: Plan
 
-    def init(self) -> int:
-        return CRUISING
+    def init(self) -> Waited:
+        return Waited()
 
-    def decide(self, state: int, beliefs: list[Belief], losses: Array, situation: Situation) -> tuple[int, Decision]:
+    def decide(
+        self, state: Waited, beliefs: list[Belief], losses: Array, situation: Situation
+    ) -> tuple[Waited, Decision]:
         room = situation.distance - KEEP - situation.car.stopping(situation.speed)
-        if state == ACTED or room < 0.0:
-            reason: Reason = "least expected loss" if state == ACTED else "last moment"
-            return ACTED if situation.open else state, least_loss(beliefs, losses, situation, reason)
-        seen, plan = outlook(beliefs, losses, situation), self.slowed if state == SLOWED else self.cruising
+        expected, left = outlook(beliefs, losses, situation).expected, unpaid(losses) if state.slowed else losses
+        acted = state._replace(acted=situation.open)
+        if state.acted or room < 0.0:
+            reason: Reason = "least expected loss" if state.acted else "last moment"
+            return acted, least_loss(beliefs, left, situation, reason)._replace(expected=expected)
+        seen, plan = outlook(beliefs, left, situation), self.slowed if state.slowed else self.cruising
         row = plan.action[min(int(room / SPACING), len(plan.action) - 1)]
         qs = np.array([seen.q, *further(seen.losses, seen.q)])
-        chosen, action = actions(row, qs, seen.losses, state, situation.open)
+        chosen, action = actions(row, qs, seen.losses, state.slowed, situation.open)
         stronger = np.flatnonzero(action > action[0])
         threshold = float(qs[stronger[0]]) if len(stronger) else NO_THRESHOLD
         if chosen[0] in (WAIT, LEAVE):
-            state = SLOWED if chosen[0] == LEAVE else state
-            return state, Decision(int(action[0]), seen.expected, threshold, "worth waiting")
-        return ACTED if situation.open else state, Decision(
-            int(action[0]), seen.expected, threshold, "least expected loss"
-        )
+            state = state._replace(slowed=state.slowed or bool(chosen[0] == LEAVE))
+            return state, Decision(int(action[0]), expected, threshold, "worth waiting")
+        return acted, Decision(int(action[0]), expected, threshold, "least expected loss")
+
+
+def unpaid(losses: Array) -> Array:
+    """Losses (actions, 2) less what slowing has cost if the path is clear."""
+    return np.stack([np.maximum(0.0, losses[:, 0] - losses[SLOW, 0]), losses[:, 1]], axis=1)
 
 
 def further(losses: Array, q: float) -> Array:
@@ -67,13 +83,13 @@ def further(losses: Array, q: float) -> Array:
 
 
 def actions(
-    row: NDArray[np.int_], q: Array, losses: Array, state: int, is_open: bool
+    row: NDArray[np.int_], q: Array, losses: Array, slowed: bool, is_open: bool
 ) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
     """What a row of a plan says at each q (...), and what is done then: to act before the choice opens is to go on."""
     chosen = row[np.searchsorted(CUTS, q)]
     bayes = ((1.0 - q)[:, None] * losses[:, 0] + q[:, None] * losses[:, 1]).argmin(axis=1)
     acts = bayes if is_open else np.full(len(q), PROCEED)
-    waits = np.full(len(q), SLOW if state == SLOWED else PROCEED)
+    waits = np.full(len(q), SLOW if slowed else PROCEED)
     return chosen, np.select([chosen == WAIT, chosen == LEAVE], [waits, np.full(len(q), SLOW)], acts)
 
 
@@ -113,14 +129,13 @@ def distances(car: Car, speed: float) -> Array:
 
 
 def problem(losses: Losses, point: Situation, rate: Rate, visibility: float, margin: float, speed: float) -> Problem:
-    """Waiting at one speed. What slowing has cost in vain is paid already, and a needless brake costs the rest.
+    """Waiting at one speed; at the slow one what slowing costs is paid.
 
     Scans come by the second, so that a slower car gets more nats a metre.
     """
     car, left = point.car, distances(point.car, speed)
-    tables = np.array([outlook([], losses.table(point._replace(distance=d, speed=speed)), point).losses for d in left])
-    if speed < car.cruise:
-        tables[:, :, 0] = np.maximum(0.0, tables[:, :, 0] - tables[:, SLOW : SLOW + 1, 0])
+    given = [losses.table(point._replace(distance=d, speed=speed)) for d in left]
+    tables = np.array([outlook([], unpaid(t) if speed < car.cruise else t, point).losses for t in given])
     opens = left <= car.stopping(speed) + margin
     opens[0] = True
     tables[~opens, SLOW : BRAKE + 1] = np.inf
