@@ -25,12 +25,12 @@ EDGES = (20.0, 30.0)  # m, between the bins of visibility: of the default report
 class Recalibration:
     """Of one belief: a map for each bin of visibility, λ for P(a barrier stands in the path), and nats per metre.
 
-    `threshold` is None where several candidates stood there, `rate` where log-odds did not drift towards the truth.
+    `rate` is None where log-odds did not drift towards the truth.
     """
 
     belief: str
     calibrators: tuple[Calibrator, ...]
-    threshold: Threshold | None = None
+    threshold: Threshold
     rate: Rate | None = None
 
 

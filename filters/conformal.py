@@ -14,6 +14,7 @@ k = 0: too few barriers, λ = -∞, always act. Never report on the encounters t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,7 +37,7 @@ class Threshold:
     k: int
     n: int
     alpha: float
-    guarantee: str
+    guarantee: Literal["mean", "pac"]
     expected_miss: float
     delta: float | None = None
 

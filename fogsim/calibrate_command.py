@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from math import ceil, log
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +162,15 @@ def mcb(p: Array, y: Array) -> float:
     return decompose(p, y).mcb
 
 
+def least(t: Threshold) -> int:
+    """How many barriers a guarantee takes."""
+    return ceil(log(t.delta) / log(1.0 - t.alpha)) if t.delta else ceil(1.0 / t.alpha - 1.0)
+
+
 def promise(t: Threshold) -> str:
     """What λ promises, in words."""
     if not t.k:
-        return f"{t.n} barriers are too few for {t.alpha:.1%} missed: λ is 0, which always brakes"
+        return f"{t.n} barriers are too few for {t.alpha:.1%} missed, {least(t)} would do: conformal always brakes"
     share = f"braking from q on misses {t.expected_miss:.2%} of barriers in the mean (the {t.k}. smallest of {t.n})"
     if t.guarantee == "pac":
         return f"{share}, and more than {t.alpha:.1%} for {t.delta:.0%} of campaigns like this one at most"

@@ -24,6 +24,8 @@ from filters.conformal import Threshold
 from filters.spec import BARRIER, Array
 from filters.stopping import Rate, fit_rate
 from filters.streams import stream
+from fogsim.followers import FUSED
+from fogsim.frame import JUDGE
 from fogsim.scoring.course import COURSE
 from fogsim.scoring.encounters import DECISION, RANGES, Encounter
 
@@ -62,14 +64,16 @@ def fit_card(encounters: Sequence[Encounter], kind: str, bound: Callable[[Array]
     ValueError
         If there are too few encounters for such a map.
     """
-    fog, names = np.array([e.visibility_estimate[DECISION] for e in encounters]), encounters[0].beliefs
+    fog, names = np.array([e.visibility_estimate[AT] for e in encounters]), encounters[0].beliefs
     return Card(
         setting=encounters[0].setting,
-        filters=tuple(name for name in names if name != "fused"),
+        filters=tuple(name for name in names if name not in (FUSED, JUDGE)),
         seeds=hashed(e.seed for e in encounters),
         encounters=len(encounters),
-        visibility=(float(fog.min()), float(fog.max())),
-        recalibrations=tuple(_recalibration(encounters, b, kind, bound, report) for b in range(len(names))),
+        visibility=(float(np.nanmin(fog)), float(np.nanmax(fog))),
+        recalibrations=tuple(
+            _recalibration(encounters, b, kind, bound, report) for b, name in enumerate(names) if name != JUDGE
+        ),
     )
 
 
@@ -119,8 +123,12 @@ def fit_maps(found: Said, kind: str) -> tuple[Calibrator, ...]:
     ValueError
         If all fog together has fewer, or one class only.
     """
-    if (n := len(found.truth)) < LEAST[kind] or not 0 < found.truth.sum() < n:
-        raise ValueError(f"found {n} encounters, expected {LEAST[kind]} or more of both classes: drive on")
+    n, barriers = len(found.truth), int(found.truth.sum())
+    if n < LEAST[kind] or not 0 < barriers < n:
+        raise ValueError(
+            f"found {n} encounters to teach maps, one half of all, {barriers} with a barrier, expected {LEAST[kind]} or"
+            " more of both classes: drive on"
+        )
     reached = np.isfinite(found.log_odds)
     weight = reached / np.maximum(reached.sum(axis=1, keepdims=True), 1)
     truth = np.broadcast_to(found.truth[:, None], reached.shape)

@@ -71,11 +71,6 @@ class Running:
             for name in belief_names(job.scenario):
                 self.tell(self.monitor.add((*job.settings.values(), name), job.number, None))
 
-    def finish(self) -> None:
-        """Let it go on without those that never came."""
-        for line in self.monitor.finish() if self.monitor else ():
-            self.tell(line)
-
     def tell(self, line: str) -> None:
         """Print a line, if there is one."""
         if line:
@@ -123,18 +118,19 @@ def campaign(
         for left in plan.folder.glob(".*.tmp"):  # of processes that were killed
             left.unlink()
         running = Running(plan, Console(stderr=True))
-        mend(whole, running)
+        mend(whole, running, retry_failed)
         try:
             todo = partial(left_to_do, plan, retry_failed)
             drive_all(plan, todo, partial(engine, plan, processes, cluster), running)
         finally:
-            running.finish()
             order(whole)
         return summary(plan, running)
 
 
-def mend(plan: Campaign, running: Running) -> None:
-    """Put the table in order, and add what a campaign that was killed did not tell of a log."""
+def mend(plan: Campaign, running: Running, retry_failed: bool) -> None:
+    """Put the table in order, add what a campaign that was killed did not tell of a log, and count as lost what failed
+    and is not tried again.
+    """
     known = order(plan)
     running.add(results.read(plan.folder / RESULTS, names_of(plan)))
     for job in plan.jobs():
@@ -144,6 +140,8 @@ def mend(plan: Campaign, running: Running) -> None:
             running.add(rows)
         if job.log.exists():
             job.failure.unlink(missing_ok=True)
+        elif job.failure.exists() and not retry_failed:
+            running.lost(job)
 
 
 @contextmanager

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from filters.calibration import Calibrator
-from filters.card import Card, Recalibration
+from filters.card import EDGES, Card, Recalibration
 from filters.conformal import Threshold
 from filters.stopping import Rate
+from fogsim.calibrating import hashed
 from fogsim.errors import UserError, one_line
-from fogsim.frame import JUDGE
 from fogsim.scenario import Scenario
 from fogsim.scoring.encounters import setting_hash
 
@@ -56,14 +56,16 @@ def read(name: str) -> CardFile:
     path = SHIPPED if name == DEFAULT else Path(name)
     try:
         content = json.loads(path.read_text())
-        version = content.pop("fogsim_card")
+        if (version := content.pop("fogsim_card")) != VERSION:
+            raise ValueError(f"of version {version}, this fogsim reads {VERSION}")
         seeds, card = tuple(content.pop("seed_list")), card_of(content)
+        if hashed(seeds) != card.seeds:
+            raise ValueError("its list of seeds was changed")
+        content["scenario"] = str(content["scenario"])
     except OSError as error:
         raise UserError(f"cannot read the card {path} ({error.strerror}): `fogsim calibrate` writes one") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} is no card ({one_line(error)}): `fogsim calibrate` writes one") from error
-    if version != VERSION:
-        raise UserError(f"{path} is a card of version {version}, this fogsim reads {VERSION}: calibrate again")
     return CardFile(card, seeds, content)
 
 
@@ -81,17 +83,14 @@ def card_of(content: dict[str, Any]) -> Card:
 
 def recalibration_of(content: dict[str, Any]) -> Recalibration:
     """Of its JSON."""
-    threshold, rate = content["threshold"], content["rate"]
-    return Recalibration(
-        content["belief"],
-        tuple(map(Calibrator.of_dict, content["calibrators"])),
-        Threshold(**threshold) if threshold else None,
-        Rate(**rate) if rate else None,
-    )
+    maps, rate = tuple(map(Calibrator.of_dict, content["calibrators"])), content["rate"]
+    if len(maps) != len(EDGES) + 1:
+        raise ValueError(f"found {len(maps)} maps of {content['belief']}, expected {len(EDGES) + 1}")
+    return Recalibration(content["belief"], maps, Threshold(**content["threshold"]), Rate(**rate) if rate else None)
 
 
 def carded(scenario: Scenario, name: str | None, seeds: Iterable[int]) -> Scenario:
-    """The scenario driven by a card, if one is named; where its guarantees do not hold it says so.
+    """The scenario driven by a card, if one is named.
 
     Parameters
     ----------
@@ -105,21 +104,20 @@ def carded(scenario: Scenario, name: str | None, seeds: Iterable[int]) -> Scenar
     Raises
     ------
     UserError
-        If the card is of other filters, or was fitted on one of the seeds.
+        If the card was fitted on one of the seeds.
     """
     if name is None:
         return scenario
     found = read(name)
-    card, known = found.card, frozenset(found.seeds)
-    pooled = tuple(f for f in scenario.filters if f != JUDGE)
-    if sorted(pooled) != sorted(card.filters):
-        raise UserError(
-            f"card {name} is of the filters {','.join(card.filters)}, found {','.join(pooled)}: calibrate with those"
-        )
+    known = frozenset(found.seeds)
     for seed in seeds:
         if seed in known:
             raise UserError(f"card {name} was fitted on seed {seed}, expected fresh ones: give another --seed")
-    if card.setting != setting_hash(json.loads(scenario.json)):
-        line = f"fogsim: card {name} was fitted in another setting ({found.about['scenario']}): no guarantee holds here"
+    return replace(scenario, card=found.card)
+
+
+def warn(scenario: Scenario) -> None:
+    """Say so where a scenario's card was fitted in another world, and promises nothing here."""
+    if scenario.card.setting not in ("", setting_hash(json.loads(scenario.json))):
+        line = f"fogsim: the card was fitted in another setting than this {scenario.name}: no guarantee holds here"
         Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
-    return replace(scenario, card=card)

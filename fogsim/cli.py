@@ -70,7 +70,9 @@ def run(
     from fogsim import cards, commands, scripts
 
     base = scripts.resolve(scripts.load(scenario), filters, settings or [])
-    commands.run_script(cards.carded(base, card, [seed]), seed, level, out, watch)
+    base = cards.carded(base, card, [seed])
+    cards.warn(base)
+    commands.run_script(base, seed, level, out, watch)
 
 
 @app.command()
@@ -100,6 +102,8 @@ def campaign(
     base = scripts.resolve(scripts.load(scenario), filters, settings or [])
     base = cards.carded(base, card, (campaigns.seed_of(seed, i) for i in range(encounters)))
     plan = campaigns.Campaign(base, encounters, out, seed, level, campaigns.parse_sweep(sweep or []))
+    for cell in plan.settings:
+        cards.warn(campaigns.applied(base, cell))
     raise typer.Exit(campaign_command.campaign(plan, jobs, cluster, retry_failed))
 
 

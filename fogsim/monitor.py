@@ -2,7 +2,8 @@
 
 The alarm holds its bound for ever, however often one looks (`filters.eprocess`), if encounters count in an order that
 has nothing to do with their truth. They do not end in such a one: a car that stops before a barrier is done sooner. So
-they count by number, and one that is done early waits for those before it.
+they count by number, and one that is done early waits for those before it; if the campaign is interrupted it waits for
+the next.
 """
 
 from __future__ import annotations
@@ -47,12 +48,6 @@ class Monitor:
             told = self._count(name, stream, stream.waiting.pop(stream.next)) or told
             stream.next += 1
         return told
-
-    def finish(self) -> list[str]:
-        """Count those that still wait for encounters that never came."""
-        left = [(name, stream, sorted(stream.waiting)) for name, stream in self.streams.items()]
-        told = [self._count(name, s, s.waiting.pop(number)) for name, s, numbers in left for number in numbers]
-        return [line for line in told if line]
 
     def _count(self, name: tuple[str, ...], stream: Stream, row: Row | None) -> str:
         """Bet on one more encounter, if its belief and its truth are known."""

@@ -17,7 +17,7 @@ from fogsim.background import Background, background_of
 from fogsim.driving import PASSED, belief_names, choose, policy_of
 from fogsim.errors import UserError, did_you_mean
 from fogsim.followers import Followers
-from fogsim.frame import MAX_TRACKS, POWER_UNIT, RANGE_UNIT, Dims, Frame
+from fogsim.frame import JUDGE, MAX_TRACKS, POWER_UNIT, RANGE_UNIT, Dims, Frame
 from fogsim.perception import perceive as perceiving
 from fogsim.perception import tracks as tracking
 from fogsim.readings import learn, measurements, readings_at
@@ -128,6 +128,9 @@ def check(scenario: Scenario) -> None:
     if not 1 <= len(scenario.hazards) <= MAX_TRACKS:
         raise UserError(f"found {len(scenario.hazards)} hazards, expected 1 to {MAX_TRACKS}")
     driver, beliefs = scenario.driver, belief_names(scenario)
+    pooled, known = (sorted(f for f in names if f != JUDGE) for names in (scenario.filters, scenario.card.filters))
+    if scenario.card.encounters and pooled != known:
+        raise UserError(f"the card is of the filters {','.join(known)}, found {','.join(pooled)}: calibrate with those")
     if driver.policy != "open_loop" and driver.belief not in beliefs:
         raise UserError(f"driver.belief {driver.belief!r}: {did_you_mean(driver.belief, list(beliefs))}")
 

@@ -18,7 +18,9 @@ from fogsim import cards
 from fogsim.calibrating import fit_card, fit_maps, halves, hashed, said, score
 from fogsim.cli import main
 from fogsim.commands import record as drive
+from fogsim.errors import UserError
 from fogsim.log import Replay
+from fogsim.runner import check
 from fogsim.scenario import Driver, Hazard, Scenario
 from fogsim.scoring.course import COURSE, Course
 from fogsim.scoring.encounters import MOMENTS
@@ -97,17 +99,6 @@ def test_what_sets_the_threshold_played_no_part_in_the_maps():
     assert halves(found[::-1]) == (teaching, others)
     (own,) = fit_card(found, "platt", MEAN, 25.0).recalibrations
     assert own.calibrators == fit_maps(said(teaching, 0), "platt")
-
-
-def test_maps_that_had_seen_the_barriers_would_break_the_promise_and_these_keep_it():
-    """Mean over campaigns of 200 of the share of fresh barriers missed, which is k / (n + 1) at most."""
-    fresh = [e for e in campaign(800, seed=999) if e.truth]
-    missed, promised = [], []
-    for seed in range(40):
-        (own,) = fit_card(campaign(200, seed=seed + 1), "platt", MEAN, 25.0).recalibrations
-        missed.append(np.mean([score(e, 0, own.calibrators) < own.threshold.value for e in fresh]))
-        promised.append(own.threshold.expected_miss)
-    assert np.mean(missed) <= np.mean(promised) + 2.5 * np.std(missed) / np.sqrt(40)
 
 
 def test_the_threshold_is_the_kth_barriers_recalibrated_probability_of_standing_in_the_path():
@@ -262,8 +253,38 @@ def test_another_setting_is_told_and_driven_all_the_same(card, script, tmp_path,
     for name, words in (("same", ()), ("other", ("--set", "fog.visibility=26"))):
         path = tmp_path / f"{name}.h5"
         assert command("run", script, "--seed", 80, *words, "--card", card, "--out", path, "--log", "beliefs") == 0
-        told = "was fitted in another setting (creeping_fog): no guarantee holds here" in capsys.readouterr().err
+        told = (
+            "the card was fitted in another setting than this creeping_fog: no guarantee holds here"
+            in capsys.readouterr().err
+        )
         assert told == (name == "other")
+
+
+def test_every_setting_of_a_sweep_is_held_against_the_card(card, script, tmp_path, capsys):
+    out, given = tmp_path / "out", ("campaign", script, "--encounters", 1, "--seed", 3, "--card", card)
+    assert command(*given, "--sweep", "filters=kalman,bnn", "--out", out) == 2
+    assert "the card is of the filters kalman, found bnn: calibrate with those" in capsys.readouterr().err
+    assert not out.exists()
+    short = ("--set", "duration=0.2", "--sweep", "fog.visibility=25,60")
+    assert command(*given, *short, "--out", out, "--jobs", 1) == 0
+    assert capsys.readouterr().err.count("no guarantee holds here") == 2  # another duration is another setting too
+
+
+def test_an_oracle_judges_and_is_not_recalibrated():
+    names = ("kalman", "oracle", "fused")
+    both = [dataclasses.replace(e, beliefs=names, **thrice(e)) for e in campaign(80)]
+    card = fit_card(both, "temperature", MEAN, 25.0)
+    assert card.filters == ("kalman",)
+    assert [r.belief for r in card.recalibrations] == ["kalman", "fused"]
+    check(Scenario(filters=("kalman", "oracle"), card=card))
+    with pytest.raises(UserError, match="the card is of the filters kalman, found bnn"):
+        check(Scenario(filters=("bnn", "oracle"), card=card))
+
+
+def thrice(e):
+    """What one belief said, said by three."""
+    course = Course(e.course.p.repeat(3, axis=1), *(a.repeat(3) for a in e.course[1:]))
+    return {"log_probs": e.log_probs.repeat(3, 1), "in_path_belief": e.in_path_belief.repeat(3, 1), "course": course}
 
 
 def test_a_campaign_on_its_seeds_is_refused_too(logs, script, tmp_path, capsys):
@@ -350,7 +371,16 @@ def test_a_file_is_never_overwritten_and_what_is_no_card_is_said(card, logs, scr
     assert "exists already and is never overwritten" in capsys.readouterr().err
     assert card.read_bytes() == before
     other = tmp_path / "other.json"
-    for text in ("{}", "[]", "no", json.dumps(json.loads(before) | {"recalibrations": [{}]})):
+    content = json.loads(before)
+    own = content["recalibrations"][0]
+    spoilt = (
+        {"recalibrations": [{}]},
+        {"recalibrations": [own | {"calibrators": own["calibrators"][:2]}]},
+        {"fogsim_card": 2},
+        {"seed_list": []},
+    )
+    nameless = {k: v for k, v in content.items() if k != "scenario"}
+    for text in ("{}", "[]", "no", json.dumps(nameless), *(json.dumps(content | change) for change in spoilt)):
         other.write_text(text)
         assert command("run", script, "--card", other, "--out", tmp_path / "x.h5") == 2
         assert "is no card" in capsys.readouterr().err
