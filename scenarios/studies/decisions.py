@@ -7,11 +7,13 @@ It gives, and prints, the commands that a user would: 1,000 encounters of creepi
 verge_barrier.py. Both roots were fixed before any of it was driven; what was chosen while looking at encounters was
 chosen on others. What is there already is not driven again. It prints
 
-- MCB of every filter at the decision point of the car that holds a belief, its bootstrap interval over encounters, and
-  what calibrated beliefs with the same p show (`fogsim.scoring.corp`);
+- log loss and MCB of every belief at the decision point, MCB's upper 95 % bound, and what calibrated beliefs with the
+  same p show by chance (`fogsim.scoring.corp`): of the conformal driver, who comes there at the cruise as the card's
+  car did, and of Bayes' rule, which has slowed and comes nearer;
 - cost, collisions and needless brakes of every policy, and the paired difference from Bayes' rule;
 - barriers missed by the conformal threshold beside the 99 % interval that it promises;
-- Wald's errors beside the nominal ones: how often his driver was ever sure of what was not so.
+- Wald's errors beside the nominal ones: how often the first bound that the log-odds of his driver reached was wrong,
+  on scans of one object, which are not independent.
 """
 
 import subprocess
@@ -19,16 +21,19 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from scipy.special import logit
 from study import arguments_of
 
 from filters.conformal import misses_interval
-from filters.policy import REASONS
+from filters.policies.sprt import Sprt
+from filters.spec import BAG, BARRIER
+from filters.sprt import verdict
 from fogsim.cards import read
 from fogsim.log import Replay
 from fogsim.scoring.cells import interval
 from fogsim.scoring.corp import calibration
 from fogsim.scoring.encounters import BRAKE, CHANGE_LANE, DECISION, Encounter, encounter
-from fogsim.scoring.metrics import by_group, paired_bootstrap
+from fogsim.scoring.metrics import CLIP, by_group, log_loss, paired_bootstrap
 
 SCENARIOS = Path(__file__).parents[1]
 POLICIES = ("bayes", "most_likely_label", "sprt", "conformal", "optimal_stopping")
@@ -55,22 +60,24 @@ def drive(out: Path, seeds: int, jobs: int) -> None:
     fogsim("campaign", SCENARIOS / "verge_barrier.py", *verge)
 
 
-def read_all(folder: Path) -> list[tuple[Encounter, set[str]]]:
-    """Encounters of a campaign, by seed, and the reasons that their driver gave."""
+def read_all(folder: Path) -> list[tuple[Encounter, np.ndarray]]:
+    """Encounters of a campaign, by seed, and the log-odds since the prior that the driver's q took."""
     found = []
     for path in folder.glob("*.h5"):
         with Replay(path) as log:
-            found.append((encounter(log, path.name), {REASONS[k] for k in np.unique(log.column("reason"))}))
+            q = log.column("in_path")[:, log.beliefs.index("fused")]
+            found.append((encounter(log, path.name), logit(np.clip(q, CLIP, 1.0 - CLIP)) - logit(Sprt().prior)))
     return sorted(found, key=lambda pair: pair[0].seed)
 
 
 def calibrated(encounters: list[Encounter]) -> None:
-    """MCB of every filter at the decision point."""
+    """Log loss and MCB of every belief at the decision point."""
     for b, name in enumerate(encounters[0].beliefs):
         known = [e for e in encounters if np.isfinite(e.p_barrier[DECISION, b])]
         found = calibration([e.p_barrier[DECISION, b] for e in known], [e.truth for e in known])
-        mcb, dsc, chance = interval(found.mcb, ".4f"), interval(found.dsc, ".4f"), found.calibrated
-        print(f"| {name} | {found.n} | {mcb} | {chance.mean:.4f}, {chance.high:.4f} | {found.p_value:.2f} | {dsc} |")
+        loss = paired_bootstrap(log_loss([e.p_barrier[DECISION, b] for e in known], [e.truth for e in known]))
+        mcb, chance = f"{found.mcb.mean:.4f}, {found.mcb.high:.4f}", found.calibrated
+        print(f"| {name} | {found.n} | {interval(loss)} | {mcb} | {chance.mean:.4f} | {found.p_value:.2f} |")
 
 
 def costs(drivers: dict[str, list[Encounter]]) -> None:
@@ -90,7 +97,6 @@ def missed(encounters: list[Encounter], card: Path) -> None:
     """Barriers in the path below λ at the decision point, which the conformal driver went on towards."""
     found = read(str(card)).card.of("fused")
     assert found is not None
-    assert found.threshold is not None
     b, there = encounters[0].beliefs.index("fused"), [e for e in encounters if e.truth == 1 and e.in_path]
     below = sum(e.in_path_belief[DECISION, b] < found.threshold.value for e in there)
     low, high = misses_interval(found.threshold.k, found.threshold.n, len(there))
@@ -99,23 +105,22 @@ def missed(encounters: list[Encounter], card: Path) -> None:
     print(f"{through} never braked for")
 
 
-def errors(driven: list[tuple[Encounter, set[str]]]) -> None:
-    """How often Wald's driver was sure of what was not so, in any scan."""
-    clear = [reasons for e, reasons in driven if not e.in_path]
-    barrier = [reasons for e, reasons in driven if e.in_path]
-    false_alarms, misses = (
-        sum("sure of a barrier" in r for r in clear),
-        sum("sure of a clear path" in r for r in barrier),
+def errors(driven: list[tuple[Encounter, np.ndarray]]) -> None:
+    """How often the first of Wald's bounds that was reached was the wrong one."""
+    clear, barrier = (
+        [int(verdict(path, Sprt().bounds).label) for e, path in driven if e.in_path == there] for there in (False, True)
     )
-    print(f"sprt: sure of a barrier in {false_alarms} of {len(clear)} clear ones (nominal 1 %), of a clear path in")
-    print(f"{misses} of {len(barrier)} with a barrier in it (nominal .1 %)")
+    print(f"sprt: first sure of a barrier in {clear.count(BARRIER)} of {len(clear)} clear ones (nominal 1 %),")
+    print(f"of a clear path in {barrier.count(BAG)} of {len(barrier)} with a barrier in it (nominal .1 %)")
 
 
 def report(out: Path) -> None:
     """Print the tables from the logs alone."""
     drivers = {policy: read_all(out / policy) for policy in POLICIES}
     alone = {policy: [e for e, _ in driven] for policy, driven in drivers.items()}
-    calibrated(alone["bayes"])
+    for policy in ("conformal", "bayes"):
+        print(f"at the decision point of {policy}:")
+        calibrated(alone[policy])
     costs(alone)
     missed(alone["conformal"], out / "card.json")
     errors(drivers["sprt"])
