@@ -16,6 +16,7 @@ from filters.conformal import mean_threshold, misses_interval, pac_threshold
 from filters.spec import Belief, Gaussian
 from fogsim import cards
 from fogsim.calibrating import fit_card, fit_maps, halves, hashed, said, score
+from fogsim.campaigns import seed_of
 from fogsim.cli import main
 from fogsim.commands import record as drive
 from fogsim.errors import UserError
@@ -240,7 +241,10 @@ def test_fog_outside_of_the_cards_is_flagged(card, script, tmp_path):
     ("words", "told"),
     [
         (("--seed", "7"), "was fitted on seed 7, expected fresh ones: give another --seed"),
-        (("--seed", "77", "--filters", "kalman,bnn"), "is of the filters kalman, found kalman,bnn: calibrate with"),
+        (
+            ("--seed", "77", "--filters", "kalman,bnn"),
+            "the card is of the filters kalman, found bnn,kalman: calibrate with",
+        ),
     ],
 )
 def test_what_it_was_not_fitted_for_is_refused(card, script, tmp_path, capsys, words, told):
@@ -287,15 +291,15 @@ def thrice(e):
     return {"log_probs": e.log_probs.repeat(3, 1), "in_path_belief": e.in_path_belief.repeat(3, 1), "course": course}
 
 
-def test_a_campaign_on_its_seeds_is_refused_too(logs, script, tmp_path, capsys):
-    out, path = tmp_path / "out", tmp_path / "own.json"
-    given = ("campaign", script, "--encounters", 25, "--out", out, "--jobs", 2, "--set", "driver.policy=open_loop")
-    assert command(*given) == 0
-    assert command("calibrate", out, "--out", path) == 0
-    capsys.readouterr()
-    assert command("campaign", script, "--encounters", 2, "--out", tmp_path / "b", "--card", path) == 2
-    assert "expected fresh ones: give another --seed" in capsys.readouterr().err
-    assert command("campaign", script, "--encounters", 2, "--out", tmp_path / "b", "--card", path, "--seed", 1) == 0
+def test_a_campaign_on_its_seeds_is_refused_too(card, script, tmp_path, capsys):
+    found, seeds = cards.read(str(card)), tuple(seed_of(0, i) for i in range(40))
+    own = tmp_path / "own.json"
+    cards.write(own, found._replace(card=dataclasses.replace(found.card, seeds=hashed(seeds)), seeds=seeds))
+    given = ("campaign", script, "--set", "duration=0.2", "--encounters", 2, "--out", tmp_path / "out", "--card", own)
+    assert command(*given) == 2
+    assert f"was fitted on seed {seeds[0]}, expected fresh ones: give another --seed" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert command(*given, "--seed", 1, "--jobs", 1) == 0
 
 
 @pytest.mark.parametrize(
@@ -391,9 +395,10 @@ def test_a_file_is_never_overwritten_and_what_is_no_card_is_said(card, logs, scr
 def test_a_map_that_saturates_stays_a_belief():
     near, far = Gaussian(np.zeros(2), np.eye(2)), Gaussian(np.full(2, 4.0), np.eye(2))
     sure = Belief(np.log([0.01, 0.99]), far, (near, far))
-    found = recalibrated(sure, Recalibration("kalman", (Calibrator("temperature", (9.0,)),) * 3), 25.0)
+    threshold = mean_threshold([0.5] * 20, 0.05)
+    found = recalibrated(sure, Recalibration("kalman", (Calibrator("temperature", (9.0,)),) * 3, threshold), 25.0)
     assert np.diff(found.log_probs)[0] == pytest.approx(LOG_ODDS_LIMIT)
-    even = recalibrated(sure, Recalibration("kalman", (Calibrator("temperature", (0.0,)),) * 3), 25.0)
+    even = recalibrated(sure, Recalibration("kalman", (Calibrator("temperature", (0.0,)),) * 3, threshold), 25.0)
     assert even.barrier == pytest.approx(0.5)
     assert even.position.mean == pytest.approx([2.0, 2.0])
     assert logit(even.barrier) == pytest.approx(0.0)
