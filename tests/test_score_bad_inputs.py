@@ -67,7 +67,7 @@ def test_a_single_encounter_has_no_interval():
 def test_a_seed_driven_twice_has_none_either():
     row = at(Score((encounter(1, 1, fused=0.8), encounter(1, 1, fused=0.7))))
     assert row.n == 2
-    assert np.isnan([row.gain.low, row.mcb.low]).all()
+    assert np.isnan([row.gain.low, row.mcb.high]).all()
 
 
 def test_beliefs_that_are_no_number(tmp_path):

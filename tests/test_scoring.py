@@ -264,6 +264,16 @@ def test_logs_that_share_a_seed_count_once_in_an_interval():
     np.testing.assert_allclose(a.gain, b.gain)  # seen twice, no surer
 
 
+def test_log_loss_and_its_gain_are_means_over_the_same():
+    """Two logs of one seed weigh as much as one of another."""
+    (row,) = [
+        r for r in Score((made(1, 1, 0.8), made(1, 1, 0.8), made(2, 1, 0.4))).beliefs if r[:2] == ("fused", "10 m")
+    ]
+    losses = -np.log([0.8, 0.4])
+    assert (row.log_loss, row.gain.mean + np.log(2)) == (pytest.approx(losses.mean()), pytest.approx(losses.mean()))
+    np.testing.assert_allclose(row.loss, metrics.paired_bootstrap(losses))
+
+
 def test_drivers_are_compared_on_what_both_drove():
     truster = [
         made(k, 1, 0.5, driver="fused, most_likely_label", actions=(True, False, False, False)) for k in range(4)

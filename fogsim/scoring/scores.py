@@ -58,13 +58,14 @@ class Score:
         return {name: Score(tuple(e for e in self.encounters if within(e, name))) for name in bins}
 
     @cached_property
-    def _stacks(self) -> dict[str, Stack]:
+    def stacks(self) -> dict[str, Stack]:
+        """Each belief's encounters as arrays."""
         return {name: stack(self.encounters, name) for name in self.belief_names}
 
     @cached_property
     def beliefs(self) -> tuple[BeliefScore, ...]:
         """Each belief at each moment."""
-        return tuple(row for name, of in self._stacks.items() for row in belief_scores(name, of))
+        return tuple(row for name, of in self.stacks.items() for row in belief_scores(name, of))
 
     @cached_property
     def against(self) -> tuple[BeliefDifference, ...]:
@@ -74,12 +75,12 @@ class Score:
     @cached_property
     def places(self) -> tuple[PlaceScore, ...]:
         """Where each belief had the object at each moment."""
-        return tuple(row for name, of in self._stacks.items() for row in place_scores(name, of))
+        return tuple(row for name, of in self.stacks.items() for row in place_scores(name, of))
 
     @cached_property
     def sureness(self) -> tuple[Sureness, ...]:
         """When each belief was first sure."""
-        return tuple(sureness(name, of) for name, of in self._stacks.items())
+        return tuple(sureness(name, of) for name, of in self.stacks.items())
 
     @cached_property
     def regrets(self) -> tuple[Regret, ...]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fogsim.frame import POLICIES
 from fogsim.scoring.beliefs import BeliefScore
 from fogsim.scoring.bins import ALL, VISIBILITIES
-from fogsim.scoring.cells import empty_table, interval, number, share
+from fogsim.scoring.cells import empty_table, interval, number, share, upper
 from fogsim.scoring.consistency import Consistency
 from fogsim.scoring.metrics import Interval
 from fogsim.scoring.regret import AT, Regret
@@ -36,14 +34,9 @@ def belief_table(score: Score) -> Table:
 
 
 def _belief_cells(row: BeliefScore) -> tuple[str, ...]:
-    parts = (number(row.mcb.mean), number(row.p_value, ".2f"), number(row.dsc.mean))
+    parts = (upper(row.mcb), number(row.p_value, ".2f"), number(row.dsc.mean))
     shares = (number(row.accuracy, ".1%"), number(row.auc), number(row.undecided, ".0%"))
-    return str(row.n), log_loss(row), number(row.brier), *parts, *shares
-
-
-def log_loss(row: BeliefScore) -> str:
-    """Nats, with the interval of its gain on a coin."""
-    return interval(Interval(*(value + np.log(2.0) for value in row.gain)))
+    return str(row.n), interval(row.loss), number(row.brier), *parts, *shares
 
 
 def fog_table(score: Score, moment: str = "decision") -> Table:
@@ -52,7 +45,7 @@ def fog_table(score: Score, moment: str = "decision") -> Table:
     found = {(name, row.belief): row for name in BINS for row in score.in_fog[name].beliefs if row.moment == moment}
     for name in score.belief_names:
         rows = (found.get((bin_, name)) for bin_ in BINS)
-        table.add_row(name, *("–" if row is None else f"{log_loss(row)} {row.n:4d}" for row in rows))
+        table.add_row(name, *("–" if row is None else f"{interval(row.loss)} {row.n:4d}" for row in rows))
     return table
 
 
