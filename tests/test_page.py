@@ -234,7 +234,7 @@ def test_the_top_says_what_was_left_out():
         ("no NIS", ["no NIS"]),
         ("singular places", ["∞ times what it expects"]),
         ("losses that vary", ["p* lies between 0.0583 and 0.0632"]),
-        ("two drivers", ["Cheapest is fused, ", "On the 9 encounters that both drove they cannot be told apart"]),
+        ("two drivers", ["Cheapest is fused, ", "On the 9 seeds that both drove they cannot be told apart"]),
     ],
 )
 def test_what_is_missing_is_said(case, says):

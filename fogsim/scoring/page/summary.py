@@ -62,9 +62,9 @@ def section(score: Score) -> Section:
     if not found:
         return Section(title, "No encounter was followed by a belief that has a class for its object.")
     reading = (
-        "Log loss in nats with its 95 % interval over seeds; MCB, with its upper 95 % bound, is what recalibration would "
-        "take off the Brier score, DSC what the belief then takes off that of the base rate. Misses went on into an "
-        "obstacle, needless brakes were for nothing in the path, both had the belief decided by Bayes' rule."
+        "Log loss in nats with its 95 % interval over seeds; MCB, with its upper 95 % bound, is what recalibration "
+        "would take off the Brier score, DSC what the belief then takes off that of the base rate. Misses went on into "
+        "an obstacle, needless brakes were for nothing in the path, both had the belief decided by Bayes' rule."
     )
     return Section(title, says(found), reading, table=Table(COLUMNS, tuple(key_row(score, row) for row in found)))
 
