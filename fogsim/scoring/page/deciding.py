@@ -19,8 +19,8 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 TITLE = "When beliefs decide"
 READING = (
     f"A belief has decided once it gives one label {percent(SURE)}, right or wrong. Shares are Kaplan and Meier's: "
-    "those that end undecided count until then, as if ends had nothing to do with deciding; a car that stops in doubt ends "
-    "in doubt. By distance: dot the median, thick the middle half, thin the middle 90 %; on the far right never."
+    "those that end undecided count until then, as if ends had nothing to do with deciding; a car that stops in doubt "
+    "ends in doubt. By distance: dot the median, thick the middle half, thin the middle 90 %; on the far right never."
 )
 
 
