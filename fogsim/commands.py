@@ -175,9 +175,7 @@ def score(paths: Sequence[Path], out: Path | None, html: Path | None) -> None:
     from fogsim.scoring.report import print_score, to_dict
     from fogsim.scoring.scores import score as score_logs
 
-    for file in filter(None, (out, html)):
-        if file.exists():
-            raise UserError(f"{file} exists already and is never overwritten: choose another name")
+    check_new(out, html)
     with Console(stderr=True).status(f"scoring {', '.join(map(str, paths))}"):
         scored = score_logs(paths)
     print_score(scored, Console(width=max(TABLES, Console().width)))
@@ -188,6 +186,18 @@ def score(paths: Sequence[Path], out: Path | None, html: Path | None) -> None:
 
         command = shlex.join(("fogsim", "score", *map(str, paths), "--html", str(html)))
         write_new(page(scored, command), html)
+
+
+def check_new(*files: Path | None) -> None:
+    """Refuse, before any work, files that are there already, that have no folder, or of which two are one."""
+    named = [file for file in files if file is not None]
+    for file in named:
+        if file.exists():
+            raise UserError(f"{file} exists already and is never overwritten: choose another name")
+        if not file.parent.is_dir():
+            raise UserError(f"cannot write {file}: there is no folder {file.parent}; create it, or choose another")
+    if len({file.resolve() for file in named}) < len(named):
+        raise UserError(f"{named[0]} is named twice: choose a file for each")
 
 
 def write_new(text: str, path: Path) -> None:

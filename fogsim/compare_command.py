@@ -7,8 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fogsim.commands import TABLES, write_new
-from fogsim.errors import UserError
+from fogsim.commands import TABLES, check_new, write_new
 from fogsim.scoring.compare_report import print_comparison, to_dict
 from fogsim.scoring.compared import compare as compare_scores
 from fogsim.scoring.scores import score
@@ -16,8 +15,7 @@ from fogsim.scoring.scores import score
 
 def compare(first: Path, second: Path, filters: str | None, out: Path | None) -> None:
     """``fogsim compare``: tables, and if asked a new JSON file."""
-    if out is not None and out.exists():
-        raise UserError(f"{out} exists already and is never overwritten: choose another name")
+    check_new(out)
     names = [name.strip() for name in filters.split(",")] if filters else []
     with Console(stderr=True).status(f"scoring {first}, {second}"):
         one = score(first)

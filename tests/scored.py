@@ -23,6 +23,7 @@ def encounter(seed, truth, visibility=25.0, given=None, **p) -> Encounter:
         "truth": truth,
         "visibility": visibility,
         "in_path": bool(truth),
+        "decision_left": 15.0,
         "reached": np.full(len(MOMENTS), True),
         "log_probs": np.broadcast_to(log_probs, (len(MOMENTS), n, 2)),
         "in_path_belief": np.broadcast_to(np.exp(log_probs[:, 1]), (len(MOMENTS), n)),

@@ -242,6 +242,23 @@ def test_score_writes_its_page_once(cli, place, tmp_path):
     assert out.read_text(encoding="utf-8") == page
 
 
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [(("--html", "no/x.html"), "there is no folder no"), (("--json", "x", "--html", "./x"), "x is named twice")],
+)
+def test_where_a_score_cannot_be_written_is_said_before_it_is_made(cli, place, outputs, says):
+    code, text, err = cli("score", place / "log.h5", *outputs)
+    assert (code, text, err.count("\n")) == (2, "", 1)
+    assert says in err
+    assert not Path("x").exists()
+
+
+def test_a_folder_that_is_not_there_is_called_one(cli, tmp_path):
+    code, _, err = cli("score", tmp_path / "C0")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no folder or log" in err
+
+
 def test_log_commands_speak_text_and_json(cli, place, tmp_path):
     code, out, _ = cli("log", "info", place / "log.h5", "--json")
     assert (code, json.loads(out)) == (0, info(place / "log.h5"))

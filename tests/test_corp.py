@@ -65,10 +65,10 @@ def test_a_calibrated_belief_looks_like_chance_and_an_overconfident_one_does_not
     honest = [corp.calibration(*calibrated(200, seed), n=60) for seed in range(60)]
     assert sum(c.p_value <= 0.05 for c in honest) <= 8  # 3 expected, 8 has a chance of .4 %
     assert np.mean([c.mcb.mean for c in honest]) == pytest.approx(np.mean([c.calibrated.mean for c in honest]), rel=0.2)
-    assert all(c.dsc.low > corp.useless(*calibrated(200, k), n=60).high for k, c in enumerate(honest))
+    assert all(c.dsc.mean > corp.useless(*calibrated(200, k), n=60).high for k, c in enumerate(honest))
     brash = corp.calibration(*calibrated(200, 1, 4.0), n=60)
     assert brash.p_value < 0.02
-    assert brash.mcb.low > brash.calibrated.high
+    assert brash.mcb.mean > brash.calibrated.high
 
 
 def test_probabilities_that_tell_nothing_discriminate_as_chance_does():
@@ -77,7 +77,19 @@ def test_probabilities_that_tell_nothing_discriminate_as_chance_does():
     assert sum(corp.decompose(p, y).dsc > chance.high for p, y, chance in found) <= 7  # 2 expected
 
 
-def test_intervals_hold_the_parts_and_repeat_themselves():
+@pytest.mark.parametrize("sharpness", [1.0, 2.0])
+def test_the_bounds_hold_what_very_many_encounters_show(sharpness):
+    """A bootstrap of parts that are never negative lies above them: only its upper end bounds anything."""
+    truth = corp.decompose(*calibrated(200_000, 0, sharpness))
+    found = [corp.calibration(*calibrated(100, seed, sharpness), n=100) for seed in range(1, 61)]
+    for name in ("mcb", "dsc"):
+        parts = [getattr(c, name) for c in found]
+        assert np.mean([getattr(truth, name) <= part.high for part in parts]) >= 0.95
+        assert all(part.mean <= part.high for part in parts)
+        assert np.mean([part.high for part in parts]) < getattr(truth, name) + 0.12  # and it says something
+
+
+def test_bounds_lie_above_the_parts_and_repeat_themselves():
     p, y = calibrated(300, 5)
     c = corp.calibration(p, y, n=200)
     assert c == corp.calibration(p, y, n=200)
@@ -85,9 +97,8 @@ def test_intervals_hold_the_parts_and_repeat_themselves():
     assert (c.mcb.mean, c.dsc.mean, c.unc) == corp.decompose(p, y)
     assert c.n == 300
     assert c.brier == pytest.approx(c.mcb.mean - c.dsc.mean + c.unc, abs=1e-12)
-    assert 0.0 <= c.mcb.low < c.mcb.high
-    assert c.dsc.low < c.dsc.mean < c.dsc.high
-    assert 0.0 < c.calibrated.mean < c.calibrated.high
+    for value, bound in (c.mcb, c.dsc, c.calibrated):
+        assert 0.0 < value < bound
 
 
 def test_the_diagram_by_hand():

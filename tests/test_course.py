@@ -1,5 +1,7 @@
 """Who is first sure, when, of what, and who never is: courses of single beliefs, and many of them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -83,6 +85,20 @@ def test_the_share_lies_between_all_who_left_decided_and_none(data):
     assert (np.diff(found.share) <= 0.0).all()
     for t, share in zip(found.time, found.share, strict=True):
         assert np.mean(time > t) - 1e-12 <= share <= np.mean((time > t) | ~done) + 1e-12
+
+
+def test_many_times_take_little_memory():
+    times = np.random.default_rng(0).random(10_000)
+    tracemalloc.start()
+    kaplan_meier(times, times < 0.8)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 4e6  # a number for each pair of times would be 100 MB
+
+
+def test_half_is_half_however_its_product_is_rounded():
+    for n in range(2, 60, 2):
+        assert kaplan_meier(np.arange(n), np.full(n, True)).median == n // 2 - 1
 
 
 def test_nobody_decides():

@@ -1,5 +1,6 @@
 """The page of a score: it stands alone, says and draws what the score holds, and says what is missing."""
 
+import dataclasses
 import math
 import re
 from html import unescape
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from scipy.stats import chi2
 
+from fogsim.scoring.bins import VISIBILITIES
 from fogsim.scoring.course import COURSE, Course
 from fogsim.scoring.encounters import MOMENTS
 from fogsim.scoring.page import braking, consistency, deciding, document, fan, losses, reliability, spread, summary
@@ -204,8 +206,8 @@ def test_the_key_table_is_the_score():
         assert (name, n) == (row.belief, str(row.n))
         told = [float(x) for x in re.findall(r"[\d.]+", loss)]
         assert told == pytest.approx([row.log_loss, row.gain.low + math.log(2), row.gain.high + math.log(2)], abs=6e-4)
-        assert [float(x) for x in (brier, mcb, dsc, auc)] == pytest.approx(
-            [row.brier, row.mcb.mean, row.dsc.mean, row.auc], abs=6e-4
+        assert [float(x) for x in (brier, *re.findall(r"[\d.]+", mcb), dsc, auc)] == pytest.approx(
+            [row.brier, *row.mcb, row.dsc.mean, row.auc], abs=6e-4
         )
         shadow = next(p for p in score.policies if (p.belief, p.policy) == (name, "bayes"))
         assert (int(misses), int(brakes)) == (shadow.collisions, shadow.needless_brakes)
@@ -232,7 +234,7 @@ def test_the_top_says_what_was_left_out():
         ("no NIS", ["no NIS"]),
         ("singular places", ["∞ times what it expects"]),
         ("losses that vary", ["p* lies between 0.0583 and 0.0632"]),
-        ("two drivers", ["Cheapest is fused, ", "On the 9 encounters that both drove they cannot be told apart"]),
+        ("two drivers", ["Cheapest is fused, ", "On the 9 seeds that both drove they cannot be told apart"]),
     ],
 )
 def test_what_is_missing_is_said(case, says):
@@ -295,7 +297,7 @@ def test_the_survival_steps_where_beliefs_decide():
     score = Score(
         tuple(encounter(s, 0, fused=0.5, given={"course": course(t), "duration": 1.5}) for s, t in enumerate(times))
     )
-    found = deciding.decisions(score, "fused")
+    (found,) = (deciding.decisions(score, row) for row in score.sureness)
     artists, _ = drawn(lambda axes: deciding.draw_undecided(axes, score, [found]))
     x, share = artists["undecided-0"].get_data()
     np.testing.assert_allclose(x, [0.0, 1.0, 2.0, 2.0])
@@ -304,6 +306,22 @@ def test_the_survival_steps_where_beliefs_decide():
     artists, _ = drawn(lambda axes: deciding.draw_left(axes, score, [found]))
     assert artists["left-0"].get_xdata()[0] == 20.0
     assert "leaves 25 % undecided" in deciding.says([found])
+
+
+def test_the_page_has_the_medians_of_the_tables():
+    """Logs that end early are no longer watched: of those that decide alone the median would be another."""
+    course = lambda t: Course(  # noqa: E731
+        np.full((len(COURSE), 1), 0.5), np.array([t]), np.array([20.0 - 5.0 * t]), np.zeros(1, int), np.ones(1)
+    )
+    given = [{"course": course(t)} for t in (1.0, 2.0, 3.0)]
+    given += [{"course": course(np.nan), "duration": 0.5, "distance_left": 18.0}] * 2
+    given += [{"course": course(np.nan), "duration": 4.0, "distance_left": 2.0}] * 2
+    score = Score(tuple(encounter(s, 1, fused=0.5, given=g) for s, g in enumerate(given)))
+    (row,) = score.sureness
+    (found,) = (deciding.decisions(score, row) for row in score.sureness)
+    artists, _ = drawn(lambda axes: deciding.draw_left(axes, score, [found]))
+    assert artists["left-0"].get_xdata()[0] == row.left == 5.0
+    assert f"after {row.time:.1f} s by fused ({row.left:.1f} m left" in deciding.says([found])
 
 
 def test_the_decision_curve_by_hand():
@@ -347,28 +365,28 @@ def test_p_star_lies_where_the_axis_says():
 def test_consistency_by_hand():
     given = {"nees": np.full((5, 1), 4.0), "nis": np.full((5, 1), 3.0), "nis_dof": np.full((5, 1), 6.0)}
     score = Score(tuple(encounter(s, s % 2, fused=0.5, given=given) for s in range(10)))
-    found = consistency.consistency(score, "fused")
+    found = consistency.placed_by(score, "fused")
     assert [x.value for x in found.nees] == [2.0] * 5
     assert [x.value for x in found.nis] == [0.5] * 5
     assert (found.nees[0].low, found.nees[0].high) == pytest.approx(tuple(chi2.ppf([0.025, 0.975], 20) / 20))
     artists, axes = drawn(lambda axes: consistency.draw(axes, found, (0.1, 10.0), "ink"))
     assert (artists["nees-0"].get_xdata()[0], artists["nis-4"].get_xdata()[0]) == (2.0, 0.5)
     assert axes.get_xscale() == "log"
-    again = Score(score.encounters + score.encounters)  # seen twice is no more evidence
-    assert consistency.consistency(again, "fused") == found
 
 
-def test_the_bands_of_the_calibration_notes():
-    """Of N runs with d degrees of freedom each, χ²(dN) / N."""
-    for dof, low, high in ((2, 1.4844, 2.5912), (4, 3.2546, 4.8212)):
-        found = consistency.mean(0, [(1.0, dof)] * 50)
-        assert (found.low * dof, found.high * dof) == pytest.approx((low, high), abs=1e-4)
+def twice(score, **given):
+    """Every seed again, otherwise."""
+    return Score((*score.encounters, *(dataclasses.replace(e, **given) for e in score.encounters)))
 
 
-def test_updates_that_were_none_do_not_count():
-    found = consistency.mean(0, [(4.0, 2.0), (np.nan, 2.0), (np.nan, 0.0), (0.0, 0.0), (2.0, 4.0)])
-    assert (found.n, found.value) == (2, 1.0)
-    assert consistency.mean(0, []).n == 0
+def test_the_page_has_the_places_of_the_tables_where_logs_share_a_seed():
+    score = twice(lively_score(12), nees=np.full((5, 3), 9.0), nis=np.full((5, 3), 9.0))
+    for belief in BELIEFS:
+        found = consistency.placed_by(score, belief)
+        for name in ("nees", "nis"):
+            rows = [getattr(row, name) for row in score.places if row.belief == belief]
+            wanted = [(r.n, r.mean / r.dof, r.low / r.dof, r.high / r.dof) for r in rows]
+            assert [x[1:] for x in getattr(found, name)] == wanted
 
 
 def test_the_spread_of_a_right_place_is_flat_within_its_band():
@@ -388,9 +406,8 @@ def test_the_spread_of_a_right_place_is_flat_within_its_band():
 
 def test_losses_by_fog_are_those_of_the_fog():
     score = Score(tuple(encounter(s, 1, visibility=10.0 + 10.0 * s, fused=0.2 + 0.2 * s) for s in range(4)))
-    found = {
-        name: losses.loss(score, "fused", "10 m", name) for name in ("all", "below 20 m", "20 to 30 m", "above 30 m")
-    }
+    found = {name: next(x for x in losses.losses(score, name) if x.moment == "10 m") for name in VISIBILITIES}
+    assert {x.moment for x in losses.losses(score, "all")} == {"decision", "20 m", "15 m", "10 m"}
     assert {name: x.n for name, x in found.items()} == {"all": 4, "below 20 m": 1, "20 to 30 m": 1, "above 30 m": 2}
     assert found["below 20 m"].loss.mean == pytest.approx(-math.log(0.2))
     assert found["all"].loss.mean == pytest.approx(-np.log([0.2, 0.4, 0.6, 0.8]).mean())

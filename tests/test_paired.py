@@ -141,9 +141,18 @@ def test_other_settings_are_said():
     assert to_dict(found)["settings_differ"] is True
 
 
+def test_decision_points_of_other_places_are_said():
+    here, there = campaign(range(3), 0.5), campaign(range(1, 4), 0.5, decision_left=10.0, **BAYES)
+    found = compare(here, there)
+    assert (found.decision_left.n, found.decision_left.one, found.decision_left.other) == (2, 15.0, 10.0)
+    told = "the decision point lay 15.0 m before the object in the first, 10.0 m in the second"
+    assert any(line.startswith(told) for line in to_dict(found)["remarks"])
+    assert not any("decision point" in line for line in to_dict(compare(here, campaign(range(3), 0.5)))["remarks"])
+
+
 def test_what_cannot_be_compared_is_refused_in_a_line():
     one = campaign(range(3), 0.5)
-    with pytest.raises(UserError, match="no seed in common: the first has 0 to 2, the second 7; drive the same"):
+    with pytest.raises(UserError, match="no seed in common, of 3 encounters and of 1: drive both with the same --seed"):
         compare(one, campaign([7], 0.5))
     with pytest.raises(UserError, match="no belief 'kalmn' in the logs: did you mean 'kalman'"):
         compare(one, one, ("fused", "kalmn"))
@@ -174,6 +183,9 @@ def test_the_command_compares_folders(tmp_path, capsys):
     assert all(row["log_loss"]["difference"]["low"] is None for row in rows)
     assert command("compare", a, b, "--json", out) == 2
     assert "exists already" in capsys.readouterr().err
+    assert command("compare", a, b, "--json", tmp_path / "no" / "c.json") == 2
+    refused = capsys.readouterr()
+    assert (refused.out, "there is no folder" in refused.err) == ("", True)
     assert command("compare", a, a, "--filters", "kalman, fused") == 0
     assert "kalman - fused" in capsys.readouterr().out
     assert command("compare", a, b / "1.h5") == 2

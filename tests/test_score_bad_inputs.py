@@ -67,7 +67,7 @@ def test_a_single_encounter_has_no_interval():
 def test_a_seed_driven_twice_has_none_either():
     row = at(Score((encounter(1, 1, fused=0.8), encounter(1, 1, fused=0.7))))
     assert row.n == 2
-    assert np.isnan([row.gain.low, row.mcb.low]).all()
+    assert np.isnan([row.gain.low, row.mcb.high]).all()
 
 
 def test_beliefs_that_are_no_number(tmp_path):
@@ -133,6 +133,22 @@ def test_a_run_killed_before_its_first_frame_is_left_out(tmp_path):
 def test_fog_outside_of_a_card_is_said():
     driven = (encounter(1, 1, given={"outside_card": True}, fused=0.8), encounter(2, 0, fused=0.3))
     assert "1 of 2 met fog in which their calibration card was not fitted" in remarks(Score(driven))
+
+
+def test_what_is_scored_together_though_it_differs_is_said():
+    slower = {"driver": "fused, bayes", "decision_left": 10.1, "card": "12345678 of 500 encounters"}
+    score_of_two = Score((encounter(1, 1, fused=0.8), encounter(1, 1, given=slower, fused=0.9)))
+    assert remarks(score_of_two)[:3] == [
+        "2 encounters share 1 seeds: exact intervals take them for independent, and are too narrow",
+        "beliefs are recalibrated of 1 by none, of 1 by card 12345678 of 500 encounters: they are pooled",
+        "the decision point lay before the object 15.0 m for (fused, open_loop), 10.1 m for (fused, bayes): beliefs "
+        "there are of different places",
+    ]
+    assert to_dict(score_of_two)["remarks"] == remarks(score_of_two)
+    assert [row.decision_left for row in score_of_two.drivers] == [15.0, 10.1]
+    assert "10.1" in printed(score_of_two)
+    alike = remarks(Score((encounter(1, 1, fused=0.8), encounter(2, 0, fused=0.9))))
+    assert not any(word in line for line in alike for word in ("share", "pooled", "places"))
 
 
 def test_a_place_without_a_spread_is_no_number_in_json():

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import math
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from filters.card import EDGES
 from fogsim.errors import UserError
 from fogsim.scoring import metrics
+from fogsim.scoring.bins import BINS, VISIBILITIES
 from fogsim.scoring.cells import interval
 from fogsim.scoring.encounters import MOMENTS, Encounter, encounter
 from fogsim.scoring.metrics import Interval
@@ -127,6 +129,7 @@ def test_beliefs_are_read_at_the_first_frame_of_each_moment():
     np.testing.assert_allclose(e.entropy, metrics.entropy(e.p_barrier))
     assert (e.seed, e.truth, e.beliefs, e.driver) == (3, 1, BELIEFS, "fused, bayes")
     assert e.distance_left == pytest.approx(left[-1])
+    assert e.decision_left == left[left <= 13.0][0]
 
 
 def test_what_a_log_never_reached_is_missing():
@@ -134,6 +137,7 @@ def test_what_a_log_never_reached_is_missing():
     reached = np.isfinite(e.p_barrier).all(axis=1)
     assert dict(zip(MOMENTS, reached, strict=True)) == dict.fromkeys(MOMENTS[:4], False) | {"first echo": True}
     assert (e.shadow_action == -1).all()
+    assert math.isnan(e.decision_left)
     for missing in (e.shadow_cost, e.shadow_collision, e.needless_brake, e.realised_cost):
         assert np.isnan(missing).all()
     starts_at_17 = encounter(Memory(approach()[17:]))
@@ -264,6 +268,14 @@ def test_logs_that_share_a_seed_count_once_in_an_interval():
     np.testing.assert_allclose(a.gain, b.gain)  # seen twice, no surer
 
 
+def test_log_loss_and_its_gain_are_means_over_the_same():
+    """Two logs of one seed weigh as much as one of another."""
+    rows = Score((made(1, 1, 0.8), made(1, 1, 0.8), made(2, 1, 0.4))).beliefs
+    fused, losses = row(rows, belief="fused", moment="10 m"), -np.log([0.8, 0.4])
+    assert fused.log_loss == pytest.approx(losses.mean())
+    np.testing.assert_allclose(fused.loss, metrics.paired_bootstrap(losses))
+
+
 def test_drivers_are_compared_on_what_both_drove():
     truster = [
         made(k, 1, 0.5, driver="fused, most_likely_label", actions=(True, False, False, False)) for k in range(4)
@@ -275,7 +287,8 @@ def test_drivers_are_compared_on_what_both_drove():
     assert [d.n for d in result.drivers] == [4, 6]
     assert row(result.drivers, driver="fused, most_likely_label").cost.mean == pytest.approx(100.0)
     (difference,) = result.differences
-    assert (difference.n, difference.cost.mean) == (3, pytest.approx(99.0))
+    assert (difference.cost.n, difference.cost.difference.mean) == (3, pytest.approx(99.0))
+    assert difference.collisions.difference.mean == 1.0
 
 
 def test_killed_logs_are_scored_where_they_got_to():
@@ -310,6 +323,11 @@ def test_an_encounter_keeps_nothing_else_of_its_log(tmp_path):
     held = [*vars(e).values(), *e.course]
     assert not [a.shape for a in held if isinstance(a, np.ndarray) and a.base is not None and a.base.nbytes > a.nbytes]
     assert sum(a.nbytes for a in held if isinstance(a, np.ndarray)) < 4000
+
+
+def test_scores_are_split_where_maps_are():
+    """By the edges of calibration cards."""
+    assert list(pairwise((0.0, *EDGES, math.inf))) == [VISIBILITIES[name] for name in BINS]
 
 
 def test_every_table_is_split_by_fog():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fogsim.scoring.corp import Upper
 from fogsim.scoring.metrics import Interval
 
 if TYPE_CHECKING:
@@ -20,6 +21,12 @@ def interval(value: Interval, form: str = ".3f") -> str:
     """``mean [low, high]``."""
     bounds = "" if math.isnan(value.low) else f" [{number(value.low, form)}, {number(value.high, form)}]"
     return number(value.mean, form) + bounds
+
+
+def upper(value: Upper, form: str = ".3f") -> str:
+    """``value (≤ high)``."""
+    bound = "" if math.isnan(value.high) else f" (≤ {number(value.high, form)})"
+    return number(value.mean, form) + bound
 
 
 def share(value: Interval) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fogsim.scoring.cells import empty_table, interval, number
-from fogsim.scoring.compared import Comparison, CostDifference
+from fogsim.scoring.compared import Comparison
+from fogsim.scoring.costs import CostDifference
 from fogsim.scoring.paired import Paired
 from fogsim.scoring.regret import AT
-from fogsim.scoring.report import plain, remarks
+from fogsim.scoring.report import APART, plain, remarks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +22,8 @@ def to_dict(found: Comparison) -> dict[str, Any]:
     return {
         "seeds": {"first": one, "second": other, "common": common},
         "settings_differ": found.settings_differ,
-        **{name: plain(getattr(found, name)) for name in ("beliefs", "actions", "drivers")},
+        **{name: plain(getattr(found, name)) for name in ("decision_left", "beliefs", "actions", "drivers")},
+        "remarks": remarks_of(found),
     }
 
 
@@ -35,10 +37,20 @@ def print_comparison(found: Comparison, console: Console) -> None:
     for title, rows in (("By shadow at the decision point, bayes", found.actions), ("Who drove", found.drivers)):
         if any(row.cost.n for row in rows):
             console.print(cost_table(title, rows))
-    if found.settings_differ:
-        console.print("the settings differ: so do the encounters, not only who met them", style="yellow")
-    for line in dict.fromkeys(remarks(found.one) + remarks(found.other)):
+    for line in remarks_of(found):
         console.print(line, markup=False, style="yellow")
+
+
+def remarks_of(found: Comparison) -> list[str]:
+    """What makes the two less comparable, and what was not scored in either, a line each."""
+    lines = ["the settings differ: so do the encounters, not only who met them"] if found.settings_differ else []
+    left = found.decision_left
+    if abs(left.difference.mean) > APART:
+        lines.append(
+            f"the decision point lay {left.one:.1f} m before the object in the first, {left.other:.1f} m in the second:"
+            " beliefs there are of different places"
+        )
+    return lines + list(dict.fromkeys(remarks(found.one) + remarks(found.other)))
 
 
 def belief_table(found: Comparison) -> Table:

@@ -9,29 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import NamedTuple
 
-import numpy as np
-
-from filters.spec import Array
 from fogsim.errors import UserError, did_you_mean
-from fogsim.frame import POLICIES
+from fogsim.scoring.costs import CostDifference, beliefs_apart, drivers_apart
 from fogsim.scoring.paired import BeliefDifference, Paired, belief_differences, paired
 from fogsim.scoring.scores import Score
 from fogsim.scoring.stack import stack
-
-
-class CostDifference(NamedTuple):
-    """Cost, collisions and needless brakes an encounter of one less another: drivers', or beliefs' by shadow.
-
-    Beliefs' are those of Bayes' actions at the decision point, where proceeding or slowing into an obstacle collides.
-    """
-
-    who: str
-    other: str
-    cost: Paired
-    collisions: Paired
-    needless_brakes: Paired
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +46,7 @@ class Comparison:
     @cached_property
     def actions(self) -> tuple[CostDifference, ...]:
         """What each pair would have done at the decision point."""
-        return tuple(_difference(a, _shadow(self.one, a), b, _shadow(self.other, b)) for a, b in self.pairs)
+        return tuple(beliefs_apart(a, self.one.encounters, b, self.other.encounters) for a, b in self.pairs)
 
     @cached_property
     def drivers(self) -> tuple[CostDifference, ...]:
@@ -72,26 +55,13 @@ class Comparison:
             return ()
         ones, others = self.one.driver_names, self.other.driver_names
         pairs = [(name, name) for name in ones if name in others] or list(product(ones, others))
-        return tuple(_difference(a, _driven(self.one, a), b, _driven(self.other, b)) for a, b in pairs)
+        return tuple(drivers_apart(a, self.one.encounters, b, self.other.encounters) for a, b in pairs)
 
-
-def _difference(who: str, one: tuple[Array, list[int]], other: str, two: tuple[Array, list[int]]) -> CostDifference:
-    return CostDifference(who, other, *paired(*one, *two))
-
-
-def _shadow(score: Score, belief: str) -> tuple[Array, list[int]]:
-    """Cost, collision and needless brake (n, 3) by shadow, and the seeds."""
-    held = [(e, e.beliefs.index(belief)) for e in score.encounters if belief in e.beliefs]
-    fields, bayes = ("shadow_cost", "shadow_collision", "needless_brake"), POLICIES.index("bayes")
-    values = [[getattr(e, field)[b, bayes] for field in fields] for e, b in held]
-    return np.array(values, float).reshape(-1, 3), [e.seed for e, _ in held]
-
-
-def _driven(score: Score, driver: str) -> tuple[Array, list[int]]:
-    """Realised cost, collision and needless brake (n, 3), and the seeds."""
-    mine = [e for e in score.encounters if e.driver == driver and e.known_outcome]
-    values = [[e.realised_cost, e.collided, e.braked_needlessly] for e in mine]
-    return np.array(values, float).reshape(-1, 3), [e.seed for e in mine]
+    @cached_property
+    def decision_left(self) -> Paired:
+        """How far before the object the decision point lay, m."""
+        (found,) = paired(*(x for s in (self.one, self.other) for x in (s.decision_left[:, None], s.seeds)))
+        return found
 
 
 def compare(one: Score, other: Score, filters: Sequence[str] = ()) -> Comparison:
@@ -110,10 +80,6 @@ def compare(one: Score, other: Score, filters: Sequence[str] = ()) -> Comparison
     pairs = (tuple(filters),) if filters else [(n, n) for n in one.belief_names if n in other.belief_names]
     found = Comparison(one, other, tuple((a, b) for a, b in pairs), not filters)
     if not found.seeds[2]:
-        raise UserError(f"no seed in common: the first has {_seeds(one)}, the second {_seeds(other)}; drive the same")
+        n, m = len(one.encounters), len(other.encounters)
+        raise UserError(f"no seed in common, of {n} encounters and of {m}: drive both with the same --seed")
     return found
-
-
-def _seeds(score: Score) -> str:
-    seeds = [e.seed for e in score.encounters]
-    return f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else str(seeds[0])

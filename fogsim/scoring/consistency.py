@@ -6,7 +6,8 @@ has: a share of .95 lies between the quantiles at .025 and .975, and the mean of
     [χ²(.025; D), χ²(.975; D)] / N,   D the sum of their degrees of freedom,                 19 times in 20
 
 which for d each is χ²(d N) / N (Bar-Shalom, Li & Kirubarajan 2001, sec. 5.4). Steps of one run are correlated: each
-encounter gives one value a moment.
+encounter gives one value a moment. NIS need not be χ² even of a filter that is right: Kalman's is that of the likeliest
+class, after noise that did not fit was scaled up, never down.
 """
 
 from __future__ import annotations

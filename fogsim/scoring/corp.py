@@ -4,8 +4,9 @@
     MCB = S(p) - S(x̂)      DSC = S(ȳ) - S(x̂)      UNC = S(ȳ)          S(p) = MCB - DSC + UNC
 
 Dimitriadis, Gneiting & Jordan 2021, PNAS 118:e2016191118. Neither MCB nor DSC is ever negative, so that of n encounters
-both are positive in the mean even where p is calibrated, or tells nothing, and a bootstrap of them more so. What to
-expect then stands beside them: `Calibration.calibrated` and `useless`.
+both are positive in the mean even where p is calibrated, or tells nothing, and a bootstrap of them more so: it lies so
+far above that it bounds what very many encounters would show from above only, and generously. Whether there is any is
+told by what chance shows, which stands beside them: `Calibration.calibrated` and `useless`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from scipy.optimize import isotonic_regression
 
 from filters.spec import Array
 from filters.streams import stream
-from fogsim.scoring.metrics import Interval, brier, resamples
+from fogsim.scoring.metrics import brier, resamples
 
 
 class Decomposition(NamedTuple):
@@ -30,8 +31,8 @@ class Decomposition(NamedTuple):
     unc: float
 
 
-class Chance(NamedTuple):
-    """Mean and upper 95 % bound."""
+class Upper(NamedTuple):
+    """A value and its upper 95 % bound."""
 
     mean: float
     high: float
@@ -51,7 +52,7 @@ class Reliability(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """A decomposition of `n` encounters with bootstrap intervals, and what chance alone shows beside it.
+    """A decomposition of `n` encounters with bootstrap bounds, and what chance alone shows beside it.
 
     `calibrated` is the mean MCB, and its upper 95 % bound, of beliefs with the same p that are calibrated; `p_value` is
     the share of them whose MCB is no less than the one found.
@@ -59,10 +60,10 @@ class Calibration(NamedTuple):
 
     n: int
     brier: float
-    mcb: Interval
-    dsc: Interval
+    mcb: Upper
+    dsc: Upper
     unc: float
-    calibrated: Chance
+    calibrated: Upper
     p_value: float
 
 
@@ -109,7 +110,7 @@ def reliability(p: ArrayLike, y: ArrayLike, groups: ArrayLike, seed: int = 0, n:
 def calibration(
     p: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None, seed: int = 0, n: int = 1000
 ) -> Calibration:
-    """Decompose, with 95 % percentile intervals by resampling whole groups of encounters.
+    """Decompose, with the 95th percentiles of resampled whole groups of encounters.
 
     The calibrated beliefs beside it have the same p and truths drawn from it, y ~ Bernoulli(p), by one draw a group.
 
@@ -133,15 +134,15 @@ def calibration(
     return Calibration(
         n=size,
         brier=float(brier(p, y).mean()),
-        mcb=_interval(found.mcb, mcb, draws),
-        dsc=_interval(found.dsc, dsc, draws),
+        mcb=_bounded(found.mcb, mcb, draws),
+        dsc=_bounded(found.dsc, dsc, draws),
         unc=found.unc,
         calibrated=_chance(calibrated),
         p_value=float((1 + np.count_nonzero(calibrated >= found.mcb - 1e-9)) / (1 + n)),
     )
 
 
-def useless(p: ArrayLike, y: ArrayLike, seed: int = 0, n: int = 1000) -> Chance:
+def useless(p: ArrayLike, y: ArrayLike, seed: int = 0, n: int = 1000) -> Upper:
     """DSC of the same p where it tells nothing of the truth: the truths permuted `n` times."""
     p, y, rng = np.asarray(p, float), np.asarray(y, float), stream(seed, "corp useless")
     return _chance(np.array([decompose(p, rng.permutation(y)).dsc for _ in range(n)]))
@@ -171,11 +172,10 @@ def _calibrated(rng: np.random.Generator, p: Array, index: np.ndarray, n: int) -
         yield (rng.random((min(rows, n - start), index.max() + 1))[:, index] < p).astype(float)
 
 
-def _interval(found: float, values: Array, draws: int) -> Interval:
-    """Without bounds where one group was resampled: it tells nothing of the spread."""
-    low, high = np.percentile(values, (2.5, 97.5)) if draws > 1 else (np.nan, np.nan)
-    return Interval(found, float(low), float(high))
+def _bounded(found: float, values: Array, draws: int) -> Upper:
+    """Without a bound where one group was resampled: it tells nothing of the spread."""
+    return Upper(found, float(np.percentile(values, 95.0)) if draws > 1 else float("nan"))
 
 
-def _chance(values: Array) -> Chance:
-    return Chance(float(values.mean()), float(np.percentile(values, 95.0)))
+def _chance(values: Array) -> Upper:
+    return Upper(float(values.mean()), float(np.percentile(values, 95.0)))

@@ -16,6 +16,7 @@ from fogsim.frame import POLICIES
 from fogsim.scoring import metrics
 from fogsim.scoring.encounters import Encounter
 from fogsim.scoring.metrics import Interval, exact_interval
+from fogsim.scoring.paired import Paired, paired
 
 
 class PolicyScore(NamedTuple):
@@ -40,6 +41,7 @@ class DriverScore(NamedTuple):
     """What came of it when a belief drove under a policy; counts are of the `n` encounters of known outcome.
 
     `obstacles` of them had one in the path; `collided` and `needless` are the shares of those with and without.
+    Distances left, m, are means at the decision point, where it was reached, and at the end.
     """
 
     driver: str
@@ -49,18 +51,23 @@ class DriverScore(NamedTuple):
     collisions: int
     impact_speed: float
     needless_brakes: int
+    decision_left: float
     distance_left: float
     collided: Interval
     needless: Interval
 
 
-class DriverDifference(NamedTuple):
-    """Realised cost of one driver less another's on the `n` encounters that both drove."""
+class CostDifference(NamedTuple):
+    """Cost, collisions and needless brakes an encounter of one less another: drivers', or beliefs' by shadow.
 
-    driver: str
+    Beliefs' are those of Bayes' actions at the decision point, where proceeding or slowing into an obstacle collides.
+    """
+
+    who: str
     other: str
-    n: int
-    cost: Interval
+    cost: Paired
+    collisions: Paired
+    needless_brakes: Paired
 
 
 def policy_scores(encounters: Sequence[Encounter], name: str) -> list[PolicyScore]:
@@ -115,20 +122,43 @@ def driver_score(encounters: Sequence[Encounter], name: str) -> DriverScore:
         collisions=collisions,
         impact_speed=_mean([e.impact_speed for e in mine if e.collided]),
         needless_brakes=brakes,
+        decision_left=_mean([e.decision_left for e in mine if np.isfinite(e.decision_left)]),
         distance_left=_mean([e.distance_left for e in mine]),
         collided=exact_interval(int((hit & in_path).sum()), int(in_path.sum())),
         needless=_rates(hit, needless, in_path)[1],
     )
 
 
-def driver_difference(encounters: Sequence[Encounter], a: str, b: str) -> DriverDifference:
+def driver_difference(encounters: Sequence[Encounter], a: str, b: str) -> CostDifference:
     """One driver against another in the encounters, equal in setting and seed, that both drove."""
-    cost_a, cost_b = (
-        {(e.setting, e.seed): e.realised_cost for e in encounters if e.driver == d and e.known_outcome} for d in (a, b)
-    )
-    both = sorted(cost_a.keys() & cost_b.keys())
-    gaps = metrics.by_group([cost_a[key] - cost_b[key] for key in both], [seed for _, seed in both])
-    return DriverDifference(a, b, len(both), metrics.paired_bootstrap(gaps))
+    one, other = ({(e.setting, e.seed) for e in encounters if e.driver == d and e.known_outcome} for d in (a, b))
+    both = [e for e in encounters if (e.setting, e.seed) in one & other]
+    return drivers_apart(a, both, b, both)
+
+
+def drivers_apart(a: str, one: Sequence[Encounter], b: str, other: Sequence[Encounter]) -> CostDifference:
+    """A driver of some encounters less a driver of others, on common seeds."""
+    return CostDifference(a, b, *paired(*_driven(one, a), *_driven(other, b)))
+
+
+def beliefs_apart(a: str, one: Sequence[Encounter], b: str, other: Sequence[Encounter]) -> CostDifference:
+    """What a belief of some encounters would have done, less what a belief of others would have, on common seeds."""
+    return CostDifference(a, b, *paired(*_shadow(one, a), *_shadow(other, b)))
+
+
+def _shadow(encounters: Sequence[Encounter], belief: str) -> tuple[Array, list[int]]:
+    """Cost, collision and needless brake (n, 3) by shadow, and the seeds."""
+    held = [(e, e.beliefs.index(belief)) for e in encounters if belief in e.beliefs]
+    fields, bayes = ("shadow_cost", "shadow_collision", "needless_brake"), POLICIES.index("bayes")
+    values = [[getattr(e, field)[b, bayes] for field in fields] for e, b in held]
+    return np.array(values, float).reshape(-1, 3), [e.seed for e, _ in held]
+
+
+def _driven(encounters: Sequence[Encounter], driver: str) -> tuple[Array, list[int]]:
+    """Realised cost, collision and needless brake (n, 3), and the seeds."""
+    mine = [e for e in encounters if e.driver == driver and e.known_outcome]
+    values = [[e.realised_cost, e.collided, e.braked_needlessly] for e in mine]
+    return np.array(values, float).reshape(-1, 3), [e.seed for e in mine]
 
 
 def _mean(values: list[float]) -> float:

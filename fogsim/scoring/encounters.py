@@ -63,6 +63,8 @@ class Encounter:
         The true one where ego starts, m.
     in_path : bool
         A barrier or an animal overlaps the path that ego would sweep in its own lane.
+    decision_left : float
+        Distance left at the decision point, m: a car that slows comes to it nearer. NaN where it was not reached.
     reached : array (moments,) of bool
         Which of `MOMENTS` the log came to.
     log_probs : array (moments, beliefs, classes)
@@ -107,6 +109,7 @@ class Encounter:
     truth: int
     visibility: float
     in_path: bool
+    decision_left: float
     reached: np.ndarray
     log_probs: Array
     in_path_belief: Array
@@ -226,6 +229,7 @@ def encounter(replay: Log, name: str = "") -> Encounter:
         truth=int(classes[classes[:, 0] >= 0, 0][0]),
         visibility=float(replay.column("visibility")[0]),
         in_path=obstacle_in_path(replay, scenario["ego"]["width"]),
+        decision_left=float("nan") if at[0] is None else float(left[at[0]]),
         reached=np.array([i is not None for i in at]),
         log_probs=_at(log_probs, at),
         in_path_belief=_at(replay.column("in_path", True), at),

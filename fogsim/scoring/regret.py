@@ -48,7 +48,7 @@ def regrets(encounters: Sequence[Encounter], names: Sequence[str]) -> tuple[Regr
 
 
 def _regret(judged: Sequence[Encounter], name: str, moment: str, visibility: str) -> Regret:
-    here = [e for e in judged if name in e.beliefs and within(e, visibility)]
+    here = [e for e in within(judged, visibility) if name in e.beliefs]
     at = MOMENTS.index(moment)
     p, o = (np.array([e.p_barrier[at, e.beliefs.index(who)] for e in here]) for who in (name, JUDGE))
     y, seeds = np.array([e.truth for e in here]), np.array([e.seed for e in here])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from filters.spec import BARRIER, CLASSES
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+APART = 1.0  # m between decision points from which it is said: more than a frame at 8 m/s
 TABLES = ("beliefs", "against", "places", "sureness", "policies", "drivers", "differences")
 
 
@@ -43,6 +45,7 @@ def to_dict(score: Score) -> dict[str, Any]:
         "refused": [{"log": name, "why": why} for name, why in score.refused],
         **_tables(score),
         "regrets": plain(score.regrets),
+        "remarks": remarks(score),
         "in_fog": {name: {"encounters": len(part.encounters)} | _tables(part) for name, part in score.in_fog.items()},
     }
 
@@ -73,7 +76,8 @@ def print_score(score: Score, console: Console) -> None:
     for table in tables_of(score):
         console.print(table)
     for d in score.differences:
-        console.print(f"cost of ({d.driver}) less ({d.other}), {d.n} common encounters: {interval(d.cost, '.2f')}")
+        gap = interval(d.cost.difference, ".2f")
+        console.print(f"cost of ({d.who}) less ({d.other}), {d.cost.n} common seeds: {gap}")
     for line in remarks(score):
         console.print(line, markup=False, style="yellow")
 
@@ -89,10 +93,27 @@ def tables_of(score: Score) -> list[Table]:
     return [table(score) for table in (*tables, driver_table)]
 
 
+def pooled(score: Score) -> list[str]:
+    """What is told as one though it differs, a line each."""
+    lines, n, seeds = [], len(score.encounters), len(set(score.seeds))
+    if seeds < n:
+        lines.append(
+            f"{n} encounters share {seeds} seeds: exact intervals take them for independent, and are too narrow"
+        )
+    if len(cards := Counter(e.card for e in score.encounters)) > 1:
+        told = ", ".join(f"of {k} by {f'card {name}' if name else 'none'}" for name, k in cards.items())
+        lines.append(f"beliefs are recalibrated {told}: they are pooled")
+    left = {d.driver: d.decision_left for d in score.drivers if not math.isnan(d.decision_left)}
+    if left and max(left.values()) - min(left.values()) > APART:
+        told = ", ".join(f"{metres:.1f} m for ({driver})" for driver, metres in left.items())
+        lines.append(f"the decision point lay before the object {told}: beliefs there are of different places")
+    return lines
+
+
 def remarks(score: Score) -> list[str]:
-    """What was not scored, a line each."""
+    """What was not scored, or was scored together though it differs, a line each."""
     n = len(score.encounters)
-    lines = [f"{k} of {n} never reached: {moment}" for moment, k in score.not_reached.items() if k]
+    lines = pooled(score) + [f"{k} of {n} never reached: {moment}" for moment, k in score.not_reached.items() if k]
     if score.unclassed:
         left, kinds = sum(score.unclassed.values()), ", ".join(f"{kind} {k}" for kind, k in score.unclassed.items())
         lines.append(f"{left} of {n} left out of class scores, not of cost: no belief has a class for it ({kinds})")

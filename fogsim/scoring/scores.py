@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from filters.spec import Array
 from fogsim.errors import UserError
 from fogsim.frame import KINDS
 from fogsim.log import Replay
 from fogsim.scoring.beliefs import BeliefScore, belief_scores
-from fogsim.scoring.bins import ALL, VISIBILITIES, within
+from fogsim.scoring.bins import BINS, within
 from fogsim.scoring.consistency import PlaceScore, place_scores
 from fogsim.scoring.costs import (
-    DriverDifference,
+    CostDifference,
     DriverScore,
     PolicyScore,
     driver_difference,
@@ -54,17 +55,17 @@ class Score:
     @cached_property
     def in_fog(self) -> dict[str, Score]:
         """The scores of the encounters in each bin of true visibility."""
-        bins = [name for name in VISIBILITIES if name != ALL]
-        return {name: Score(tuple(e for e in self.encounters if within(e, name))) for name in bins}
+        return {name: Score(within(self.encounters, name)) for name in BINS}
 
     @cached_property
-    def _stacks(self) -> dict[str, Stack]:
+    def stacks(self) -> dict[str, Stack]:
+        """Each belief's encounters as arrays."""
         return {name: stack(self.encounters, name) for name in self.belief_names}
 
     @cached_property
     def beliefs(self) -> tuple[BeliefScore, ...]:
         """Each belief at each moment."""
-        return tuple(row for name, of in self._stacks.items() for row in belief_scores(name, of))
+        return tuple(row for name, of in self.stacks.items() for row in belief_scores(name, of))
 
     @cached_property
     def against(self) -> tuple[BeliefDifference, ...]:
@@ -74,12 +75,12 @@ class Score:
     @cached_property
     def places(self) -> tuple[PlaceScore, ...]:
         """Where each belief had the object at each moment."""
-        return tuple(row for name, of in self._stacks.items() for row in place_scores(name, of))
+        return tuple(row for name, of in self.stacks.items() for row in place_scores(name, of))
 
     @cached_property
     def sureness(self) -> tuple[Sureness, ...]:
         """When each belief was first sure."""
-        return tuple(sureness(name, of) for name, of in self._stacks.items())
+        return tuple(sureness(name, of) for name, of in self.stacks.items())
 
     @cached_property
     def regrets(self) -> tuple[Regret, ...]:
@@ -92,6 +93,16 @@ class Score:
         return tuple(row for name in self.belief_names for row in policy_scores(self.encounters, name))
 
     @property
+    def seeds(self) -> list[int]:
+        """Of each encounter."""
+        return [e.seed for e in self.encounters]
+
+    @property
+    def decision_left(self) -> Array:
+        """m left at the decision point (encounters,), NaN where it was not reached."""
+        return np.array([e.decision_left for e in self.encounters], float)
+
+    @property
     def driver_names(self) -> tuple[str, ...]:
         """Every driver that drove, in the order they come up."""
         return tuple(dict.fromkeys(e.driver for e in self.encounters))
@@ -102,10 +113,10 @@ class Score:
         return tuple(driver_score(self.encounters, name) for name in self.driver_names)
 
     @cached_property
-    def differences(self) -> tuple[DriverDifference, ...]:
+    def differences(self) -> tuple[CostDifference, ...]:
         """Each two drivers on the encounters that both drove."""
         pairs = (driver_difference(self.encounters, a, b) for a, b in combinations(self.driver_names, 2))
-        return tuple(pair for pair in pairs if pair.n)
+        return tuple(pair for pair in pairs if pair.cost.n)
 
     @property
     def not_reached(self) -> dict[str, int]:
@@ -171,9 +182,11 @@ def logs_in(path: Path) -> list[Path]:
     Raises
     ------
     UserError
-        If a folder holds none.
+        If a folder holds none, or there is neither a folder nor a log of that name.
     """
     if not path.is_dir():
+        if not path.suffix and not path.exists():
+            raise UserError(f"no folder or log {path}: name what `fogsim campaign` or `fogsim run` wrote")
         return [path]
     found = sorted(p for pattern in ("*.h5", "*.h5.part") for p in path.glob(pattern))
     logs = [p for p in found if p.suffix != ".part" or p.with_suffix("") not in found]  # a recovered log counts once

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from filters.spec import Array
 from fogsim.scoring.metrics import Interval, exact_interval
 from fogsim.scoring.stack import Stack
-from fogsim.scoring.survival import kaplan_meier
+from fogsim.scoring.survival import Survival, kaplan_meier
 
 
 class Sureness(NamedTuple):
@@ -39,15 +38,24 @@ def sureness(name: str, of: Stack) -> Sureness:
     return Sureness(
         belief=name,
         n=len(sure),
-        time=kaplan_meier(np.where(sure, of.decided_at, of.duration), sure).median,
-        left=_median_left(np.where(sure, of.decided_left, of.distance_left), sure),
+        time=by_time(of).median,
+        left=by_distance(of).median,
         never=exact_interval(int((~sure).sum()), len(sure)),
         wrong=exact_interval(wrong, int(sure.sum())),
         flips=float(of.flips.mean()) if of.flips.size else float("nan"),
     )
 
 
-def _median_left(left: Array, sure: np.ndarray) -> float:
-    """Distance left takes the place of time: it runs down from the farthest."""
+def by_time(of: Stack) -> Survival:
+    """Who is not sure yet over time, s."""
+    sure = np.isfinite(of.decided_at)
+    return kaplan_meier(np.where(sure, of.decided_at, of.duration), sure)
+
+
+def by_distance(of: Stack) -> Survival:
+    """Who is not sure yet where so much distance is left, m, which takes the place of time and runs down."""
+    sure = np.isfinite(of.decided_at)
+    left = np.where(sure, of.decided_left, of.distance_left)
     farthest = left.max(initial=0.0)
-    return farthest - kaplan_meier(farthest - left, sure).median
+    found = kaplan_meier(farthest - left, sure)
+    return found._replace(time=farthest - found.time)

@@ -3,6 +3,8 @@
     S(t) = Π over decisions at times u <= t of (1 - decided at u / still watched just before u)
 
 A belief that had not decided when its log ended is censored there: it counts as undecided until then, and not after.
+That is right where ends have nothing to do with deciding. In a closed loop they have: a car that stops because a belief
+is in doubt ends its log in doubt.
 """
 
 from __future__ import annotations
@@ -24,7 +26,11 @@ class Survival(NamedTuple):
     @property
     def median(self) -> float:
         """When half had decided; NaN if fewer ever did."""
-        below = np.flatnonzero(self.share <= 0.5)
+        return self.when(0.5)
+
+    def when(self, decided: float) -> float:
+        """When this share had decided; NaN if fewer ever did."""
+        below = np.flatnonzero(self.share <= 1.0 - decided + 1e-9)  # the products are rounded
         return float(self.time[below[0]]) if below.size else float("nan")
 
 
@@ -39,7 +45,6 @@ def kaplan_meier(time: ArrayLike, decided: ArrayLike) -> Survival:
         Whether there was one.
     """
     t, done = np.asarray(time, float), np.asarray(decided, bool)
-    at = np.unique(t[done])
-    watched = np.count_nonzero(t[None, :] >= at[:, None], axis=1)
-    left = np.cumprod(1.0 - np.array([np.count_nonzero(done & (t == u)) for u in at]) / np.maximum(watched, 1))
-    return Survival(np.append(0.0, at), np.append(1.0, left))
+    at, decisions = np.unique(t[done], return_counts=True)
+    watched = len(t) - np.searchsorted(np.sort(t), at)
+    return Survival(np.append(0.0, at), np.append(1.0, np.cumprod(1.0 - decisions / watched)))

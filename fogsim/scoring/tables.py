@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fogsim.frame import POLICIES
 from fogsim.scoring.beliefs import BeliefScore
-from fogsim.scoring.bins import ALL, VISIBILITIES
-from fogsim.scoring.cells import empty_table, interval, number, share
+from fogsim.scoring.bins import ALL, BINS
+from fogsim.scoring.cells import empty_table, interval, number, share, upper
 from fogsim.scoring.consistency import Consistency
 from fogsim.scoring.metrics import Interval
 from fogsim.scoring.regret import AT, Regret
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 KINDS = {"regret": "Regret", "expected": "Expected regret"}
-BINS = [name for name in VISIBILITIES if name != ALL]
 SHORT = {"bayes": "bayes", "most_likely_label": "likeliest"}
 
 
@@ -36,23 +33,18 @@ def belief_table(score: Score) -> Table:
 
 
 def _belief_cells(row: BeliefScore) -> tuple[str, ...]:
-    parts = (number(row.mcb.mean), number(row.p_value, ".2f"), number(row.dsc.mean))
+    parts = (upper(row.mcb), number(row.p_value, ".2f"), number(row.dsc.mean))
     shares = (number(row.accuracy, ".1%"), number(row.auc), number(row.undecided, ".0%"))
-    return str(row.n), log_loss(row), number(row.brier), *parts, *shares
+    return str(row.n), interval(row.loss), number(row.brier), *parts, *shares
 
 
-def log_loss(row: BeliefScore) -> str:
-    """Nats, with the interval of its gain on a coin."""
-    return interval(Interval(*(value + np.log(2.0) for value in row.gain)))
-
-
-def fog_table(score: Score, moment: str = "decision") -> Table:
+def fog_table(score: Score) -> Table:
     """One row per belief, the bins of true visibility side by side."""
     table = empty_table("Log loss at the decision point by visibility, and of how many", "belief", *BINS)
-    found = {(name, row.belief): row for name in BINS for row in score.in_fog[name].beliefs if row.moment == moment}
+    found = {(name, row.belief): row for name in BINS for row in score.in_fog[name].beliefs if row.moment == AT[0]}
     for name in score.belief_names:
         rows = (found.get((bin_, name)) for bin_ in BINS)
-        table.add_row(name, *("–" if row is None else f"{log_loss(row)} {row.n:4d}" for row in rows))
+        table.add_row(name, *("–" if row is None else f"{interval(row.loss)} {row.n:4d}" for row in rows))
     return table
 
 
@@ -65,13 +57,13 @@ def against_table(score: Score) -> Table:
     return table
 
 
-def place_table(score: Score, moment: str = "decision") -> Table:
+def place_table(score: Score) -> Table:
     """One row per belief; NEES and NIS with the band that their mean is in where covariances are right."""
     columns = ("n", "CRPS along", "across", "NEES", "inside", "n", "NIS", "of", "inside")
     title = "Where beliefs have the object at the decision point, m; in brackets NEES and NIS of right covariances"
     table = empty_table(title, "belief", *columns)
     for row in score.places:
-        if row.moment == moment and row.n:
+        if row.moment == AT[0] and row.n:
             crps = (number(row.crps_along.mean), number(row.crps_across.mean))
             (nees, inside), (nis, inside_nis) = _cells(row.nees), _cells(row.nis)
             innovations = (str(row.nis.n), nis, number(row.nis.dof, ".0f"), inside_nis)
@@ -126,10 +118,10 @@ def policy_table(score: Score) -> Table:
 
 def driver_table(score: Score) -> Table:
     """One row per driver."""
-    columns = ("n", "cost", "hits", "of obstacles", "at m/s", "brakes needlessly", "left m")
+    columns = ("n", "cost", "hits", "of obstacles", "at m/s", "brakes needlessly", "decides at m", "left m")
     table = empty_table("Who drove", "driver", *columns)
     for row in score.drivers:
         cost, hits = interval(row.cost, ".2f"), (str(row.collisions), share(row.collided))
-        ends = (number(row.impact_speed, ".1f"), share(row.needless), number(row.distance_left, ".1f"))
-        table.add_row(row.driver, str(row.n), cost, *hits, *ends)
+        left = (number(row.decision_left, ".1f"), number(row.distance_left, ".1f"))
+        table.add_row(row.driver, str(row.n), cost, *hits, number(row.impact_speed, ".1f"), share(row.needless), *left)
     return table

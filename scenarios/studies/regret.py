@@ -8,7 +8,7 @@ filters can be driven again (`--only filters`, after their folder was moved away
 that are there already are not driven again. It prints
 
 - regret and expected regret of every filter at the decision point, 20, 15 and 10 m, and by true visibility;
-- the CORP decomposition of every belief's Brier score: MCB is miscalibration, with its bootstrap interval and what
+- the CORP decomposition of every belief's Brier score: MCB is miscalibration, with its upper 95 % bound and what
   calibrated beliefs with the same probabilities would show, DSC discrimination, with what useless ones would show,
   UNC the base rate's score;
 - how often a belief in the right class exceeds .99 more than 8 m away, and in the wrong one ever;
@@ -106,11 +106,11 @@ def read(seeds: Sequence[int], out: Path) -> list[Judged]:
 
 
 def corp_table(found: Sequence[Judged], moment: str) -> Table:
-    """MCB, DSC and UNC of every belief at a moment; beside them the mean and upper 95 % of what chance shows."""
+    """MCB, DSC and UNC of every belief at a moment, what chance shows beside them; with upper 95 % bounds."""
     import numpy as np
     from rich.table import Table
 
-    from fogsim.scoring.cells import interval
+    from fogsim.scoring.cells import upper
     from fogsim.scoring.corp import calibration, useless
     from fogsim.scoring.encounters import MOMENTS
 
@@ -119,9 +119,8 @@ def corp_table(found: Sequence[Judged], moment: str) -> Table:
     table = Table("belief", "Brier", "MCB", "if calibrated", "p", "DSC", "if useless")
     for name, believed in zip(found[0].encounter.beliefs, p[reached].T, strict=True):
         c, chance = calibration(believed, y[reached]), useless(believed, y[reached])
-        if_calibrated, if_useless = (f"{mean:.4f}, {high:.4f}" for mean, high in (c.calibrated, chance))
-        parts = (interval(c.mcb, ".4f"), if_calibrated, f"{c.p_value:.3f}", interval(c.dsc, ".4f"), if_useless)
-        table.add_row(name, f"{c.brier:.4f}", *parts)
+        mcb, if_calibrated, dsc, if_useless = (upper(x, ".4f") for x in (c.mcb, c.calibrated, c.dsc, chance))
+        table.add_row(name, f"{c.brier:.4f}", mcb, if_calibrated, f"{c.p_value:.3f}", dsc, if_useless)
     table.title = f"Brier score = MCB - DSC + UNC at {moment}, {c.n} encounters, UNC = {c.unc:.4f}"
     return table
 

@@ -1,39 +1,35 @@
 """Whether beliefs know how well they know the place: mean NEES and NIS against their χ² bands.
 
-    NEES = e' P⁻¹ e ~ χ²(2), NIS = ν' S⁻¹ ν ~ χ²(dof):  ΣNEES / 2n and ΣNIS / Σdof are 1 in the mean where P and S are
-    right, and within [χ²(.025; d), χ²(.975; d)] / d in 95 % of cases, d = 2n or Σdof
-
-Bar-Shalom, Li & Kirubarajan 2001, Estimation with Applications to Tracking and Navigation, ch. 5.4.
+Both are drawn over their degrees of freedom, so that they are 1 in the mean where covariances are right
+(`fogsim.scoring.consistency`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import chi2
 
+from fogsim.scoring.consistency import Consistency
 from fogsim.scoring.encounters import MOMENTS
 from fogsim.scoring.page.drawing import chart
 from fogsim.scoring.page.labels import label
 from fogsim.scoring.page.palette import colour_of, paint
-from fogsim.scoring.page.parts import NEAR, Panel, Section, count, listed, once, short, where
+from fogsim.scoring.page.parts import NEAR, Panel, Section, count, listed, short, where
 from fogsim.scoring.scores import Score
 
-TAILS = (0.025, 0.975)
 LEFT, RIGHT = 62.0, 6.0  # points, for the moments' names and half a number
 NEES, NIS = -0.14, 0.18  # of a row, from its middle
 TITLE = "Consistency of the place"
 READING = (
     "Mean squared error over what the belief expects, 1 where it is right: filled NEES / 2, of the place; hollow NIS "
     "over its degrees of freedom, of the last measurement used. Grey: where 95 % of right ones lie. Above 1 a belief "
-    "is surer than it should be. Of encounters that share a seed the first counts."
+    "is surer than it should be. NIS of a filter that keeps one of several models, or widens its noise, need not be 1."
 )
 
 
 class Mean(NamedTuple):
-    """Of n encounters at a moment: a sum of squares over its expectation, and the 95 % band."""
+    """Of n encounters at a moment: a mean of squares over its expectation, and the 95 % band."""
 
     moment: str
     n: int
@@ -42,7 +38,7 @@ class Mean(NamedTuple):
     high: float
 
 
-class Consistency(NamedTuple):
+class Placed(NamedTuple):
     """One belief's NEES and NIS, at each moment that has any."""
 
     belief: str
@@ -57,7 +53,7 @@ class Consistency(NamedTuple):
 
 def section(score: Score) -> Section:
     """A panel a belief, on one axis."""
-    found = [consistency(score, belief) for belief in score.belief_names]
+    found = [placed_by(score, belief) for belief in score.belief_names]
     placed = [c for c in found if c.nees]
     if not placed:
         return Section(TITLE, "No belief of these logs has a place to be scored.")
@@ -65,25 +61,19 @@ def section(score: Score) -> Section:
     return Section(TITLE, says(placed, found), READING, tuple(panel(score, c, limits) for c in placed))
 
 
-def consistency(score: Score, belief: str) -> Consistency:
-    """One belief's, of one encounter a seed."""
-    own = once(score, belief)
-    nees = [mean(m, [(e.nees[m, b], 2.0) for e, b in own]) for m in range(len(MOMENTS))]
-    nis = [mean(m, [(e.nis[m, b], e.nis_dof[m, b]) for e, b in own]) for m in range(len(MOMENTS))]
-    return Consistency(belief, [x for x in nees if x.n], [x for x in nis if x.n])
+def placed_by(score: Score, belief: str) -> Placed:
+    """One belief's rows of the score."""
+    own = [row for row in score.places if row.belief == belief]
+    nees = [mean(row.moment, row.nees) for row in own if row.nees.n]
+    return Placed(belief, nees, [mean(row.moment, row.nis) for row in own if row.nis.n])
 
 
-def mean(moment: int, squares: Sequence[tuple[float, float]]) -> Mean:
-    """Of squares and their degrees of freedom; NaN, and no degree at all, are of what was not there."""
-    pairs = np.array(squares, float).reshape(-1, 2)
-    values, dof = pairs[np.isfinite(pairs[:, 1]) & ~np.isnan(pairs[:, 0]) & (pairs[:, 1] > 0.0)].T
-    if not len(dof):
-        return Mean(MOMENTS[moment], 0, np.nan, np.nan, np.nan)
-    low, high = chi2.ppf(TAILS, dof.sum()) / dof.sum()
-    return Mean(MOMENTS[moment], len(dof), float(values.sum() / dof.sum()), float(low), float(high))
+def mean(moment: str, of: Consistency) -> Mean:
+    """Over what it should be."""
+    return Mean(moment, of.n, of.mean / of.dof, of.low / of.dof, of.high / of.dof)
 
 
-def says(placed: list[Consistency], found: list[Consistency]) -> str:
+def says(placed: list[Placed], found: list[Placed]) -> str:
     """Which belief is most too sure of its place, which ones are within their band, which have none."""
     worst = max(placed, key=lambda c: c.near.value)
     near, within = worst.near, [c.belief for c in placed if c.near.low <= c.near.value <= c.near.high]
@@ -98,13 +88,13 @@ def says(placed: list[Consistency], found: list[Consistency]) -> str:
     return f"{text}. {inside}" + (f" Without a place: {listed(without)}." if without else "")
 
 
-def span(found: list[Consistency]) -> tuple[float, float]:
+def span(found: list[Placed]) -> tuple[float, float]:
     """Limits of the logarithmic axis that all panels share."""
     every = [v for c in found for x in (*c.nees, *c.nis) for v in (x.value, x.low, x.high) if 0.0 < v < np.inf]
     return 0.7 * min(every, default=1.0), 1.4 * max(every, default=1.0)
 
 
-def panel(score: Score, found: Consistency, limits: tuple[float, float]) -> Panel:
+def panel(score: Score, found: Placed, limits: tuple[float, float]) -> Panel:
     """The chart of one belief."""
     colour, k = colour_of(score.belief_names, found.belief), score.belief_names.index(found.belief)
     bands = "; ".join(f"{x.moment} {short(x.value)}, band {x.low:.2f} to {x.high:.2f}" for x in found.nees)
@@ -114,7 +104,7 @@ def panel(score: Score, found: Consistency, limits: tuple[float, float]) -> Pane
     return Panel(svg, found.belief, note + ", no NIS" * (not found.nis), colour)
 
 
-def draw(axes: Any, found: Consistency, limits: tuple[float, float], colour: str) -> None:
+def draw(axes: Any, found: Placed, limits: tuple[float, float], colour: str) -> None:
     """NEES above NIS in each moment's row, their bands behind them; what is infinite lies on the edge."""
     for means, up, fill, gid in ((found.nees, NEES, paint(colour), "nees"), (found.nis, NIS, paint("ground"), "nis")):
         for x in means:

@@ -14,7 +14,16 @@ from fogsim.scoring.page.parts import Panel, Section, Table, count
 from fogsim.scoring.scores import DriverScore, Score
 
 TITLE = "Who drove"
-COLUMNS = ("driver", "n", "mean cost", "collisions", "impact, m/s", "needless brakes", "left at the end, m")
+COLUMNS = (
+    "driver",
+    "n",
+    "mean cost",
+    "collisions",
+    "impact, m/s",
+    "needless brakes",
+    "decides at, m",
+    "left at the end, m",
+)
 READING = "Realised cost: of the manoeuvre, and of the collision if there was one. Lines are 95 % intervals over seeds."
 
 
@@ -46,12 +55,13 @@ def says(score: Score, known: list[DriverScore]) -> str:
 def apart(score: Score, first: DriverScore, second: DriverScore) -> str:
     """Whether two drivers can be told apart on what both drove."""
     both = {first.driver, second.driver}
-    gap = next((d for d in score.differences if {d.driver, d.other} == both and np.isfinite(d.cost.low)), None)
-    if gap is None:
+    found = next((d for d in score.differences if {d.who, d.other} == both), None)
+    if found is None or np.isnan(found.cost.difference.low):
         return "They did not drive the same encounters."
-    told = "can" if gap.cost.low > 0.0 or gap.cost.high < 0.0 else "cannot"
-    size = f"{gap.driver} less {gap.other} is {interval(gap.cost, '.2f')}"
-    return f"On the {gap.n:,} encounters that both drove they {told} be told apart: {size}."
+    gap = found.cost.difference
+    told = "can" if gap.low > 0.0 or gap.high < 0.0 else "cannot"
+    size = f"{found.who} less {found.other} is {interval(gap, '.2f')}"
+    return f"On the {found.cost.n:,} seeds that both drove they {told} be told apart: {size}."
 
 
 def draw(axes: Any, known: list[DriverScore]) -> None:
@@ -67,5 +77,6 @@ def draw(axes: Any, known: list[DriverScore]) -> None:
 
 def cells(d: DriverScore) -> tuple[str, ...]:
     """One driver's row."""
-    ends = (number(d.impact_speed, ".1f"), str(d.needless_brakes), number(d.distance_left, ".1f"))
-    return (d.driver, f"{d.n:,}", interval(d.cost, ".2f"), str(d.collisions), *ends)
+    came, left = (number(d.impact_speed, ".1f"), str(d.needless_brakes)), (d.decision_left, d.distance_left)
+    ends = (number(metres, ".1f") for metres in left)
+    return (d.driver, f"{d.n:,}", interval(d.cost, ".2f"), str(d.collisions), *came, *ends)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from fogsim.scoring import metrics
+from fogsim.scoring.beliefs import COIN, BeliefScore
 from fogsim.scoring.bins import ALL, VISIBILITIES
-from fogsim.scoring.metrics import Interval
 from fogsim.scoring.page.drawing import ROOM, WIDE, chart
 from fogsim.scoring.page.labels import End, label, label_ends
 from fogsim.scoring.page.palette import colour_of, paint
-from fogsim.scoring.page.parts import COIN, Panel, Section, count, listed, said, where
+from fogsim.scoring.page.parts import Panel, Section, count, listed, where
 from fogsim.scoring.regret import AT
 from fogsim.scoring.scores import Score
 
@@ -22,15 +21,6 @@ READING = (
     f"Mean log loss in nats with its 95 % interval over seeds; a coin loses {COIN:.2f}. Fog is told by the true "
     "visibility where ego starts."
 )
-
-
-class Loss(NamedTuple):
-    """Of one belief at one moment in one bin of visibility, over n encounters, nats."""
-
-    belief: str
-    moment: str
-    n: int
-    loss: Interval
 
 
 def section(score: Score) -> Section:
@@ -45,26 +35,18 @@ def section(score: Score) -> Section:
     return Section(TITLE, says(bins), READING, panels, wide=True)
 
 
-def losses(score: Score, visibility: str) -> list[Loss]:
-    """Each belief at each moment in one bin, where there was any."""
-    found = [loss(score, belief, moment, visibility) for belief in score.belief_names for moment in AT]
-    return [x for x in found if x.n]
+def losses(score: Score, visibility: str) -> list[BeliefScore]:
+    """Each belief at each range in one bin, where there was any."""
+    part = score if visibility == ALL else score.in_fog[visibility]
+    return [row for row in part.beliefs if row.n and row.moment in AT]
 
 
-def loss(score: Score, belief: str, moment: str, visibility: str) -> Loss:
-    """One belief's at one moment in one bin."""
-    low, high = VISIBILITIES[visibility]
-    told = said(score, belief, moment, lambda e: low <= e.visibility < high)
-    values = metrics.by_group(metrics.log_loss(told.p, told.y), told.seeds)
-    return Loss(belief, moment, len(told.p), metrics.paired_bootstrap(values))
-
-
-def last(found: list[Loss]) -> list[Loss]:
+def last(found: list[BeliefScore]) -> list[BeliefScore]:
     """Each belief's at the nearest range that was reached."""
     return [x for x in found if x.moment == max((x.moment for x in found), key=AT.index)]
 
 
-def says(bins: dict[str, list[Loss]]) -> str:
+def says(bins: dict[str, list[BeliefScore]]) -> str:
     """The best belief at the last range in each fog, and what of all is worse than a coin."""
     least = {name: min(last(found), key=lambda x: x.loss.mean) for name, found in bins.items()}
     best = listed([f"{x.belief}'s {nats(x.loss.mean)} ({fog(name)})" for name, x in least.items()])
@@ -86,7 +68,7 @@ def nats(loss: float) -> str:
     return "less than 0.001" if loss < 0.0005 else f"{loss:.3f}"
 
 
-def panel(score: Score, name: str, found: list[Loss], top: float) -> Panel:
+def panel(score: Score, name: str, found: list[BeliefScore], top: float) -> Panel:
     """The chart of one bin."""
     nearest = last(found)
     desc = f"{where(nearest[0].moment)}: {listed([f'{x.belief} {nats(x.loss.mean)}' for x in nearest])}."
@@ -95,7 +77,7 @@ def panel(score: Score, name: str, found: list[Loss], top: float) -> Panel:
     return Panel(svg, fog(name), count(max(x.n for x in found), "encounter"))
 
 
-def draw(axes: Any, score: Score, found: list[Loss], top: float) -> None:
+def draw(axes: Any, score: Score, found: list[BeliefScore], top: float) -> None:
     """The beliefs side by side at each moment, and what a coin loses."""
     names, ends = list(dict.fromkeys(x.belief for x in found)), [End(COIN, "a coin", "muted")]
     axes.axhline(COIN, color=paint("muted"), linewidth=0.7)
@@ -109,7 +91,7 @@ def draw(axes: Any, score: Score, found: list[Loss], top: float) -> None:
     label_ends(axes, ends)
 
 
-def draw_belief(axes: Any, own: list[Loss], aside: float, colour: str, gid: str) -> None:
+def draw_belief(axes: Any, own: list[BeliefScore], aside: float, colour: str, gid: str) -> None:
     """A dot with its interval a moment; ranges are joined, the decision point stands apart."""
     at, mean = np.array([AT.index(x.moment) + aside for x in own]), np.array([x.loss.mean for x in own])
     ranges = np.array([x.moment != AT[0] for x in own])

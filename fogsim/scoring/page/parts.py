@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ from filters.spec import Array
 from fogsim.scoring.encounters import MOMENTS, RANGES, Encounter
 from fogsim.scoring.scores import Score
 
-COIN = float(np.log(2.0))  # log loss of one that always says ½, nats
 NEAR = f"{RANGES[-1]} m"  # by then most objects have been seen
 WHERE = {"decision": "at the decision point", "first echo": "at the first echo from the object"}
 
@@ -49,11 +48,6 @@ def rows(score: Score, belief: str) -> list[tuple[Encounter, int]]:
     return [(e, e.beliefs.index(belief)) for e in score.encounters if e.classed and belief in e.beliefs]
 
 
-def once(score: Score, belief: str) -> list[tuple[Encounter, int]]:
-    """`rows`, of encounters that share a seed only the first: the others are no further evidence."""
-    return list({e.seed: (e, b) for e, b in reversed(rows(score, belief))}.values())
-
-
 class Said(NamedTuple):
     """P(barrier), the truth and the seed of the `n` encounters that reached a moment, all (n,)."""
 
@@ -62,10 +56,10 @@ class Said(NamedTuple):
     seeds: np.ndarray
 
 
-def said(score: Score, belief: str, moment: str, among: Callable[[Encounter], bool] = lambda e: True) -> Said:
-    """What a belief said at a moment, `among` some encounters."""
+def said(score: Score, belief: str, moment: str) -> Said:
+    """What a belief said at a moment."""
     m = MOMENTS.index(moment)
-    known = [(e.p_barrier[m, b], e) for e, b in rows(score, belief) if among(e) and np.isfinite(e.p_barrier[m, b])]
+    known = [(e.p_barrier[m, b], e) for e, b in rows(score, belief) if np.isfinite(e.p_barrier[m, b])]
     return Said(
         np.array([p for p, _ in known], float),
         np.array([e.truth for _, e in known], int),

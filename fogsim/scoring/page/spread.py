@@ -17,7 +17,7 @@ from fogsim.scoring.encounters import MOMENTS
 from fogsim.scoring.page.drawing import chart
 from fogsim.scoring.page.labels import label
 from fogsim.scoring.page.palette import colour_of, paint
-from fogsim.scoring.page.parts import NEAR, Panel, Section, count, listed, once, percent
+from fogsim.scoring.page.parts import NEAR, Panel, Section, count, listed, percent, rows
 from fogsim.scoring.scores import Score
 
 LEVEL = 0.05
@@ -56,9 +56,10 @@ def section(score: Score) -> Section:
 
 
 def spread(score: Score, belief: str) -> Spread:
-    """One belief's, of one encounter a seed; an infinite NEES has u = 1."""
+    """One belief's; an infinite NEES has u = 1. Of encounters that share a seed the first counts: u have no mean."""
     m = MOMENTS.index(NEAR)
-    nees = np.array([e.nees[m, b] for e, b in once(score, belief)], float)
+    first = {e.seed: e.nees[m, b] for e, b in reversed(rows(score, belief))}
+    nees = np.array(list(first.values()), float)
     return Spread(belief, -np.expm1(-0.5 * nees[~np.isnan(nees)]))
 
 

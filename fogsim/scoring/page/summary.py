@@ -6,10 +6,9 @@ from collections import Counter
 from typing import NamedTuple
 
 from fogsim.frame import POLICIES
-from fogsim.scoring.beliefs import BeliefScore
-from fogsim.scoring.cells import interval, number
-from fogsim.scoring.metrics import Interval
-from fogsim.scoring.page.parts import COIN, Section, Table, count, listed, main_moment, sentence, where
+from fogsim.scoring.beliefs import COIN, BeliefScore
+from fogsim.scoring.cells import interval, number, upper
+from fogsim.scoring.page.parts import Section, Table, count, listed, main_moment, sentence, where
 from fogsim.scoring.report import barriers, remarks
 from fogsim.scoring.scores import Score
 
@@ -63,9 +62,9 @@ def section(score: Score) -> Section:
     if not found:
         return Section(title, "No encounter was followed by a belief that has a class for its object.")
     reading = (
-        "Log loss in nats with its 95 % interval over seeds; MCB is what recalibration would take off the Brier score, "
-        "DSC what the belief then takes off that of the base rate. Misses went on into an obstacle, needless brakes "
-        "were for nothing in the path, both had the belief decided by Bayes' rule."
+        "Log loss in nats with its 95 % interval over seeds; MCB, with its upper 95 % bound, is what recalibration "
+        "would take off the Brier score, DSC what the belief then takes off that of the base rate. Misses went on into "
+        "an obstacle, needless brakes were for nothing in the path, both had the belief decided by Bayes' rule."
     )
     return Section(title, says(found), reading, table=Table(COLUMNS, tuple(key_row(score, row) for row in found)))
 
@@ -85,7 +84,6 @@ def says(found: list[BeliefScore]) -> str:
 def key_row(score: Score, row: BeliefScore) -> tuple[str, ...]:
     """One belief's scores, and what it would have done."""
     shadow = next(p for p in score.policies if p.belief == row.belief and p.policy == POLICIES[0])
-    loss = Interval(row.log_loss, row.gain.low + COIN, row.gain.high + COIN)
     done = (str(shadow.collisions), str(shadow.needless_brakes)) if shadow.n else ("–", "–")
-    parts = (number(row.brier), number(row.mcb.mean), number(row.dsc.mean), number(row.auc))
-    return (row.belief, f"{row.n:,}", interval(loss), *parts, *done)
+    parts = (number(row.brier), upper(row.mcb), number(row.dsc.mean), number(row.auc))
+    return (row.belief, f"{row.n:,}", interval(row.loss), *parts, *done)
