@@ -60,8 +60,8 @@ class Comparison:
     @cached_property
     def decision_left(self) -> Paired:
         """How far before the object the decision point lay, m."""
-        (found,) = paired(*(x for s in (self.one, self.other) for x in (s.decision_left[:, None], s.seeds)))
-        return found
+        one, other = (score.decision_left[:, None] for score in (self.one, self.other))
+        return paired(one, self.one.seeds, other, self.other.seeds)[0]
 
 
 def compare(one: Score, other: Score, filters: Sequence[str] = ()) -> Comparison:

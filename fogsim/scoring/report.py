@@ -95,7 +95,8 @@ def tables_of(score: Score) -> list[Table]:
 
 def pooled(score: Score) -> list[str]:
     """What is told as one though it differs, a line each."""
-    lines, n, seeds = [], len(score.encounters), len(set(score.seeds))
+    lines: list[str] = []
+    n, seeds = len(score.encounters), len(set(score.seeds))
     if seeds < n:
         lines.append(
             f"{n} encounters share {seeds} seeds: exact intervals take them for independent, and are too narrow"
