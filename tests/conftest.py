@@ -1,8 +1,12 @@
 """Before numpy: fogsim pins BLAS to one thread, which numpy reads as it is loaded."""
 
 import pytest
+from hypothesis import settings
 
 import fogsim  # noqa: F401
+
+settings.register_profile("fogsim", deadline=None)  # no test rests on an absolute time
+settings.load_profile("fogsim")
 
 
 @pytest.fixture(autouse=True)
