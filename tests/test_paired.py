@@ -187,6 +187,8 @@ def test_the_command_compares_folders(tmp_path, capsys):
     refused = capsys.readouterr()
     assert (refused.out, "there is no folder" in refused.err) == ("", True)
     assert command("compare", a, a, "--filters", "kalman, fused") == 0
-    assert "kalman - fused" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "kalman " in told
+    assert "- fused" in told
     assert command("compare", a, b / "1.h5") == 2
     assert capsys.readouterr().err.startswith("fogsim: no seed in common")

@@ -43,6 +43,6 @@ def empty_table(title: str, *columns: str) -> Table:
 
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for k, column in enumerate(columns):
-        whole = k == 0 or column == "belief" or column.startswith(("cost", "less"))
+        whole = k == 0 or column == "belief" or column.startswith(("cost", "less", "brakes"))
         table.add_column(column, justify="left" if k == 0 or column == "belief" else "right", no_wrap=whole)
     return table

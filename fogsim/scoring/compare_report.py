@@ -68,7 +68,7 @@ def belief_table(found: Comparison) -> Table:
 
 def cost_table(title: str, rows: tuple[CostDifference, ...]) -> Table:
     """One row per pair; collisions and needless brakes are an encounter."""
-    table = empty_table(title, "who", "n", "cost", "second", "less", "less collisions", "less needless brakes")
+    table = empty_table(title, "who", "n", "cost", "other", "less", "less\ncollisions", "less\nneedless brakes")
     for row in rows:
         counts = (interval(v.difference, ".3f") for v in (row.collisions, row.needless_brakes))
         table.add_row(pair(row.who, row.other), str(row.cost.n), *_cells(row.cost, ".2f"), *counts)
@@ -77,7 +77,7 @@ def cost_table(title: str, rows: tuple[CostDifference, ...]) -> Table:
 
 def pair(one: str, other: str) -> str:
     """Both names, or the one that they are."""
-    return one if one == other else f"{one} - {other}"
+    return one if one == other else f"{one}\n- {other}"
 
 
 def _cells(value: Paired, form: str) -> tuple[str, str, str]:

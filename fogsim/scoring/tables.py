@@ -118,7 +118,7 @@ def policy_table(score: Score) -> Table:
 
 def driver_table(score: Score) -> Table:
     """One row per driver."""
-    columns = ("n", "cost", "hits", "of obstacles", "at m/s", "brakes needlessly", "decides at m", "left m")
+    columns = ("n", "cost", "hits", "of obstacles", "at m/s", "brakes needlessly", "decides\nat m", "left\nm")
     table = empty_table("Who drove", "driver", *columns)
     for row in score.drivers:
         cost, hits = interval(row.cost, ".2f"), (str(row.collisions), share(row.collided))
