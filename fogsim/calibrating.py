@@ -152,19 +152,19 @@ def apply_maps(maps: Sequence[Calibrator], found: Said) -> Array:
 def score(e: Encounter, b: int, maps: Sequence[Calibrator]) -> float:
     """q after the maps, at the decision point: q = p × P(in the path | a barrier), of which the maps change p."""
     p = e.p_barrier[DECISION, b]
-    after = maps[int(np.digitize(e.visibility_estimate[DECISION], EDGES))].probability(p)
-    return float(after * e.in_path_belief[DECISION, b] / p)
+    return float(map_of(e, maps).probability(p) * e.in_path_belief[DECISION, b] / p)
+
+
+def map_of(e: Encounter, maps: Sequence[Calibrator]) -> Calibrator:
+    """The map of the fog that perception found at the decision point."""
+    return maps[int(np.digitize(e.visibility_estimate[DECISION], EDGES))]
 
 
 def learning_rate(encounters: Sequence[Encounter], b: int, maps: Sequence[Calibrator], report: float) -> Rate | None:
-    """Nats a metre that the recalibrated log-odds drift towards the truth; None where they do not."""
-    L = log_odds(np.array([e.course.p[:, b] for e in encounters]))
-    L = np.array(
-        [
-            maps[int(np.digitize(e.visibility_estimate[DECISION], EDGES))](row)
-            for e, row in zip(encounters, L, strict=True)
-        ]
-    )
+    """Nats a metre that the recalibrated log-odds drift towards the truth; None where they do not. Of an encounter the
+    map of its decision point serves the whole way.
+    """
+    L = np.array([map_of(e, maps)(log_odds(e.course.p[:, b])) for e in encounters])
     left, metres = np.array(COURSE[1:], float), -np.diff(COURSE).astype(float)
     step, before = np.diff(L, axis=1), np.abs(L[:, :-1])
     used = np.isfinite(step) & (before < LEARNS) & (left >= NEAREST)
