@@ -110,15 +110,25 @@ def campaign(
 @app.command()
 def replay(
     path: OneLog,
+    other: Annotated[
+        Path | None, typer.Argument(metavar="OTHER.h5", help="Beside it, on one cursor.", show_default=False)
+    ] = None,
     at: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Of the picture; else the decision point.")
     ] = None,
-    export: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw one picture instead.")] = None,
+    speed: Annotated[float, typer.Option(metavar="X", help="Times real time, of the window or a film.")] = 1.0,
+    filters: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Two beliefs side by side.", show_default=False)
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(metavar="FILE.mp4|.gif|.png", help="Into a file instead.", show_default=False)
+    ] = None,
 ) -> None:
-    """Play a log in a window, or draw one moment of it into a file."""
+    """Play a log in a window, or two side by side; or make a film, or a picture of one moment."""
     from fogsim import commands
 
-    commands.replay(path, at, export)
+    beliefs = None if filters is None else commands.two(filters)
+    commands.replay([path] if other is None else [path, other], at, speed, beliefs, export)
 
 
 @app.command()

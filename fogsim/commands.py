@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
@@ -23,6 +23,9 @@ from fogsim.errors import UserError
 from fogsim.interrupt import until_interrupted
 from fogsim.runner import check, dims_of, run
 from fogsim.scenario import Scenario
+
+if TYPE_CHECKING:
+    from fogsim.viewer.show import Show
 
 REPLAYS = Path("replays")
 TABLES = 112  # columns that a score needs: narrower, its numbers would be cut
@@ -42,6 +45,12 @@ def progress() -> Progress:
     console, time = Console(stderr=True), TextColumn("{task.completed:.1f} s")
     columns = (Doing(table_column=Column(no_wrap=True)), BarColumn(12), time, TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def track() -> Progress:
+    """A progress bar on stderr for work whose share that is done is known."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
 
 
 def record(
@@ -111,7 +120,7 @@ def _watch(part: Path) -> None:
 
     try:
         with suppress(KeyboardInterrupt):
-            watch(part, follow=True)
+            watch([part], follow=True)
     except UserError as error:
         Console(stderr=True).print(f"fogsim: {error}", markup=False, soft_wrap=True)
 
@@ -147,19 +156,56 @@ def make_folder(folder: Path) -> None:
         raise UserError(f"cannot create folder {folder} ({error.strerror}): choose another place") from error
 
 
-def replay(path: Path, at: float | None, export: Path | None) -> None:
-    """``fogsim replay``: a log in a window, or one picture of it; by default of the decision point, else of the end."""
+def replay(
+    paths: Sequence[Path], at: float | None, speed: float, beliefs: tuple[str, str] | None, export: Path | None
+) -> None:
+    """``fogsim replay``: one log or two side by side in a window, or a picture or a film of them.
+
+    A picture is by default of the first log's decision point, else of its end.
+    """
+    film = export is not None and export.suffix.lower() != ".png"
+    if at is not None and (export is None or film):
+        raise UserError("found --at without a picture: add --export FILE.png, or step in the window with the arrows")
     if export is None:
-        if at is not None:
-            raise UserError("found --at without --export: add --export FILE.png, or step in the window with the arrows")
         from fogsim.viewer.app import watch
 
-        return watch(path)
-    from fogsim.viewer.video import export_png
+        return watch(paths, speed=speed, beliefs=beliefs)
+    if not film and speed != 1.0:
+        raise UserError("found --speed with a picture: leave it out, or export a film, FILE.mp4 or FILE.gif")
+    from fogsim.viewer.export import check_target
+    from fogsim.viewer.show import show_of
 
-    with log.Replay(path) as recorded:
-        export_png(recorded, decision_time(recorded) if at is None else at, export)
+    check_target(export)
+    with ExitStack() as opened:
+        logs = [opened.enter_context(log.Replay(path)) for path in paths]
+        show = show_of(logs, [stem(path) for path in paths], beliefs)
+        export_show(show, decision_time(logs[0]) if at is None else at, speed, export)
     Console().print(f"{export}", markup=False, soft_wrap=True)
+
+
+def two(filters: str) -> tuple[str, str]:
+    """The names of two beliefs, "A,B"."""
+    names = [name.strip() for name in filters.split(",")]
+    if len(names) != 2:
+        raise UserError(f"found --filters {filters}, expected two names: --filters kalman,particle")
+    return names[0], names[1]
+
+
+def stem(path: Path) -> str:
+    """A log's name without folder and endings."""
+    return path.name.removesuffix(".part").removesuffix(".h5")
+
+
+def export_show(show: Show, at: float, speed: float, path: Path) -> None:
+    """A picture of the instant `at`, or a film, with a progress bar."""
+    from fogsim.viewer.export import export_film, export_png
+
+    if path.suffix.lower() == ".png":
+        return export_png(show, at, path)
+    with track() as bar:
+        task = bar.add_task(f"drawing {path.name}", total=1.0)
+        for done in export_film(show, path, speed):
+            bar.update(task, completed=done)
 
 
 def decision_time(recorded: log.Replay) -> float:

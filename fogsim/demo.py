@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fogsim import summary
-from fogsim.commands import decision_time, make_folder, record
+from fogsim.commands import decision_time, export_show, make_folder, record
 from fogsim.errors import UserError
 from fogsim.log import Replay
 from fogsim.scenario import Driver, Scenario
@@ -17,7 +17,7 @@ from fogsim.scenario import Driver, Scenario
 # One encounter in which the fused belief leans the wrong way when the choice opens, without being sure of it.
 DEMO_SEED = 47
 DRIVERS = {"label-truster": "most_likely_label", "belief-holder": "bayes"}
-PICTURE = "belief-holder.png"
+PICTURE, FILM = "belief-holder.png", "side-by-side.gif"
 
 
 def demonstrate(out: Path, seed: int = DEMO_SEED, encounter: Scenario | None = None) -> Path:
@@ -45,14 +45,14 @@ def free_folder(out: Path) -> Path:
     """`out`, or the first of out-2, out-3, ... that holds nothing of a demonstration."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file, expected a folder: name another")
-    names = [PICTURE, *(f"{name}.h5{end}" for name in DRIVERS for end in ("", ".part"))]
+    names = [PICTURE, FILM, *(f"{name}.h5{end}" for name in DRIVERS for end in ("", ".part"))]
     folders = (out if n == 1 else Path(f"{out}-{n}") for n in count(1))
     return next(f for f in folders if not any((f / name).exists() for name in names))
 
 
 def show(folder: Path) -> None:
-    """Print the two tables and the sentence, and draw the belief-holder at its decision point."""
-    from fogsim.viewer.video import export_png
+    """Print the two tables and the sentence, draw the belief-holder at its decision point, and film both."""
+    from fogsim.viewer.show import show_of
 
     console = Console(markup=False, highlight=False)
     label_truster, belief_holder = (Replay(folder / f"{name}.h5") for name in DRIVERS)
@@ -60,8 +60,10 @@ def show(folder: Path) -> None:
         for name, recorded in zip(DRIVERS, (label_truster, belief_holder), strict=True):
             console.print(summary.table_of(recorded, f"{name}: seed {recorded.seed}, {DRIVERS[name]} drives"))
         console.print(f"\n{sentence(label_truster, belief_holder)}\n")
-        export_png(belief_holder, decision_time(belief_holder), folder / PICTURE)
-    made = ", ".join(str(folder / name) for name in (*(f"{name}.h5" for name in DRIVERS), PICTURE))
+        one, both = show_of([belief_holder], ["belief-holder"]), show_of([label_truster, belief_holder], list(DRIVERS))
+        export_show(one, decision_time(belief_holder), 1.0, folder / PICTURE)
+        export_show(both, 0.0, 1.0, folder / FILM)
+    made = ", ".join(str(folder / name) for name in (*(f"{name}.h5" for name in DRIVERS), PICTURE, FILM))
     console.print(f"written: {made}", soft_wrap=True)
 
 

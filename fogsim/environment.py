@@ -48,9 +48,9 @@ class Course:
     def __getitem__(self, index: int) -> Frame:
         return self.frames[index]
 
-    def column(self, name: str, or_absent: bool = False) -> np.ndarray:
+    def column(self, name: str, or_absent: bool = False, start: int = 0) -> np.ndarray:
         """A field of every frame."""
-        return np.stack([getattr(frame, name) for frame in self.frames])
+        return np.stack([getattr(frame, name) for frame in self.frames[start:]])
 
 
 class EncounterEnv(gymnasium.Env[np.ndarray, np.integer]):

@@ -226,8 +226,8 @@ class Replay:
         for start in range(0, length, ROWS):
             yield from self._frames(start, min(start + ROWS, length))
 
-    def column(self, name: str, or_absent: bool = False) -> np.ndarray:
-        """All committed rows (frames, ...) of one field; if it may be absent, what stands for it in an earlier schema.
+    def column(self, name: str, or_absent: bool = False, start: int = 0) -> np.ndarray:
+        """The committed rows of one field, from `start` on; if it may be absent, what stands for it in earlier schemas.
 
         Raises
         ------
@@ -235,7 +235,7 @@ class Replay:
             If the log has no such field.
         """
         if or_absent and name in self._absent:
-            return np.broadcast_to(self._absent[name], (len(self), *self._absent[name].shape))
+            return np.broadcast_to(self._absent[name], (len(self) - start, *self._absent[name].shape))
         if name in self._absent:
             why, remedy = (
                 ("beliefs only", "with --log scans") if name in SCAN_FIELDS else ("an earlier schema", "it again")
@@ -244,7 +244,7 @@ class Replay:
         if name not in self._names:
             close = difflib.get_close_matches(name, self._names, 1)
             raise UserError(f"no field {name!r} in a log" + (f", did you mean {close[0]!r}?" if close else ""))
-        return self._read(name, 0, len(self))
+        return self._read(name, start, len(self))
 
     def blocks(self, name: str) -> Iterator[np.ndarray]:
         """The rows of `column`, some at a time."""

@@ -1,7 +1,6 @@
 """What is on the picture, by content; and that it needs no display."""
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -10,90 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fogsim.errors import UserError
-from fogsim.frame import MAX_TRACKS, RANGE_UNIT, Dims, Frame, schema
-from fogsim.scenario import HDL_64, Bank, Fog, Lidar, Scenario
-from fogsim.viewer import app, style, video
+from fogsim.frame import DETECTION, MAX_TRACKS, RANGE_UNIT, Frame, schema
+from fogsim.scenario import HDL_64, Bank, Fog, Scenario
+from fogsim.viewer import style
+from fogsim.viewer.beliefs import belief_bar, whisker
+from fogsim.viewer.camera import camera, corners, to_world
+from fogsim.viewer.deciding import banner_area
 from fogsim.viewer.drawing import draw, layout
-from fogsim.viewer.panels import belief_bar, whisker
-from fogsim.viewer.street import OBJECT, STRIP, camera, corners, echoes, to_world
+from fogsim.viewer.echoes import OBJECT, echoes, image_area, ramp
+from fogsim.viewer.over_time import plot_area
+from fogsim.viewer.timeline import line_area
 from fogsim.viewer.veil import hidden
-from fogsim.viewer.view import OVERLAYS, SHOWN, View, focus, view_of
-
-pygame = style.pygame
-BELIEFS = ("kalman", "particle", "kernel_bayes", "bnn", "fused")
-DIMS = Dims(ring=4, column=60, echo=1, belief=len(BELIEFS))
-LIDAR = Lidar(rings=4, columns=60, lowest_deg=-6.0, highest_deg=2.0)
-SCENARIO = Scenario(lidar=LIDAR)
-
-
-def slots(values, empty) -> np.ndarray:
-    """Values of the candidates in an array of all slots."""
-    values = np.asarray(values, float)
-    return np.concatenate([values, np.full((MAX_TRACKS - len(values), *values.shape[1:]), empty)])
-
-
-def frame(**given) -> Frame:
-    """A plausible frame: ego 5 m down the road, one barrier 20 m ahead, even beliefs; `given` replaces fields."""
-    values = {c.name: np.zeros(c.shape(DIMS), c.dtype) for c in schema()}
-    rng = np.random.default_rng(0)
-    barrier = np.array([25.0, -0.6])
-    values |= {
-        "time": 0.7,
-        "ego_pose": np.array([5.0, 0.0, 0.0]),
-        "ego_speed": 7.2,
-        "odometry": np.array([5.0, 0.0, 0.0]),
-        "visibility": 25.0,
-        "track_id": slots([0], -1),
-        "truth_class": slots([1], -1),
-        "truth_position": slots([barrier], 0.0),
-        "truth_size": slots([[0.6, 1.8, 0.9]], 0.0),
-        "distance_left": slots([20.0], np.nan),
-        "log_probs": beliefs_of(0.5),
-        "position_mean": np.tile(barrier, (5, MAX_TRACKS, 1)),
-        "position_covariance": np.tile(np.diag([0.8, 0.3]), (5, MAX_TRACKS, 1, 1)),
-        "epistemic": np.repeat([np.nan, np.nan, np.nan, 0.05, np.nan], MAX_TRACKS).reshape(5, -1),
-        "expected_loss": np.tile([50.0, 20.5, 4.0, 3.5], (5, 1)),
-        "points": rng.normal([25.0, -0.6], [0.8, 0.3], (5, MAX_TRACKS, DIMS.point, 2)).astype(np.float32),
-    }
-    scan = rng.integers(600, 3000, (4, 60, 1)).astype(np.uint16)  # 3 to 15 m
-    values |= {"range": scan, "power": np.full_like(scan, 640), "label": np.full(scan.shape, 2, np.uint8)}
-    values |= given
-    dtypes = {c.name: c.dtype for c in schema()}
-    return Frame(**{name: np.asarray(value, dtypes[name]) for name, value in values.items()})
-
-
-def beliefs_of(p: float) -> np.ndarray:
-    """log_probs of all beliefs saying P(barrier) = p."""
-    return np.broadcast_to(np.log([1.0 - p, p]), (5, MAX_TRACKS, 2))
-
-
-class Memory:
-    """A log in memory: as much of `Replay` as a viewer reads."""
-
-    def __init__(self, frames: list[Frame], scenario: Scenario = SCENARIO) -> None:
-        self.frames, self.seed, self.beliefs = frames, 7, BELIEFS
-        self.scenario = json.loads(scenario.json)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int) -> Frame:
-        return self.frames[index]
-
-    def __enter__(self) -> "Memory":
-        return self
-
-    def __exit__(self, *_) -> None: ...
-
-    def column(self, name: str) -> np.ndarray:
-        return np.array([getattr(f, name) for f in self.frames])
-
-
-def drive(n: int = 30) -> Memory:
-    """A log of n frames, 0.1 s apart, at 7 m/s."""
-    return Memory([frame(time=0.1 * k, ego_pose=[0.7 * k, 0, 0], odometry=[0.7 * k, 0, 0]) for k in range(n)])
-
+from fogsim.viewer.view import ON_MAP, OVERLAYS, SHOWN, View, focus, view_of
+from tests.viewed import BELIEFS, DIMS, LIDAR, Memory, beliefs_of, drive, frame, near, pixels, pygame, slots
 
 VIEW = view_of(drive())
 AT = layout(VIEW.size)
@@ -103,20 +31,9 @@ def showing(*names: str) -> View:
     return dataclasses.replace(VIEW, overlays=frozenset(names))
 
 
-def pixels(surface) -> np.ndarray:
-    return pygame.surfarray.array3d(surface).astype(int)
-
-
 def on_map(f: Frame, points) -> np.ndarray:
     """Pixels of world points on the whole picture."""
-    return np.round(camera(f, AT.street.size)(np.asarray(points, float))).astype(int) + AT.street.topleft
-
-
-def near(image: np.ndarray, at, colour, reach: int = 2, tolerance: int = 90) -> bool:
-    """Whether a colour is found within `reach` pixels of a place."""
-    x, y = at
-    patch = image[x - reach : x + reach + 1, y - reach : y + reach + 1]
-    return bool((np.abs(patch - colour).sum(axis=2) < tolerance).any())
+    return np.round(camera(f, VIEW, AT.street)(np.asarray(points, float))).astype(int)
 
 
 @pytest.mark.parametrize("pose", [(5.0, 0.0, 0.0), (40.0, 3.5, 0.0), (12.0, 1.0, 0.4)])
@@ -132,15 +49,16 @@ def test_ego_stands_where_it_is(pose):
 
 
 @pytest.mark.parametrize("p", [1e-6, 0.1, 0.37, 0.5, 0.83, 1 - 1e-6])
-def test_belief_bar_is_as_long_as_the_probability(p):
+@pytest.mark.parametrize("changed", range(len(BELIEFS)))
+def test_belief_bar_is_as_long_as_the_probability(changed, p):
     log_probs = beliefs_of(0.2).copy()
-    log_probs[1] = np.log([1 - p, p])
+    log_probs[changed] = np.log([1 - p, p])
     image = pixels(draw(frame(log_probs=log_probs), VIEW))
-    for row, name in ((1, p), (2, 0.2)):  # one row changes, the others do not
-        line = belief_bar(AT.beliefs, row, len(BELIEFS))
+    for row in range(len(BELIEFS)):  # one row changes, the others do not
+        expected, line = p if row == changed else 0.2, belief_bar(AT.beliefs, row, len(BELIEFS))
         filled = (image[line.x : line.right, line.y + 1] == style.belief_colour(BELIEFS, row)).all(axis=1)
         filled[line.width // 2] |= filled[line.width // 2 - 1]  # the mark at one half
-        assert filled.sum() == pytest.approx(name * line.width, abs=1.01)
+        assert filled.sum() == pytest.approx(expected * line.width, abs=1.01)
         assert filled[: filled.sum()].all()
 
 
@@ -165,14 +83,17 @@ def test_whisker_is_drawn_only_where_there_is_a_split():
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_an_overlay_changes_the_map_and_nothing_else(name):
-    with_it, without = SHOWN | {name}, SHOWN - {name}
-    changed = (pixels(draw(frame(), showing(*with_it))) != pixels(draw(frame(), showing(*without)))).any(axis=2)
-    _, y = np.nonzero(changed)
-    # More than the words in the legend change, and all of it on the map.
-    assert (y > AT.street.y + STRIP).any()
-    assert y.min() >= AT.street.top
-    assert y.max() < AT.street.bottom
+def test_an_overlay_changes_its_own_region_and_nothing_else(name):
+    detected = np.full((2, len(DETECTION)), np.nan)
+    detected[0] = [0.7, 12.0, 0.1, -5.0, -10.0]
+    f = frame(radar=detected)
+    with_it, without = (pixels(draw(f, showing(*shown))) for shown in (SHOWN | {name}, SHOWN - {name}))
+    changed = (with_it != without).any(axis=2)
+    region = AT.street if name in ON_MAP else AT.ranges if name == "ranges" else AT.metrics
+    assert changed[region.left : region.right, region.top : region.bottom].any()
+    for allowed in (region, AT.legend):  # whose words tell which are shown
+        changed[allowed.left : allowed.right, allowed.top : allowed.bottom] = False
+    assert not changed.any()
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.7])
@@ -189,7 +110,7 @@ def test_truth_is_outlined_where_it_stands(yaw):
 
 def test_echoes_lie_along_their_beams_and_bear_the_colour_of_their_origin():
     scan, label = np.zeros((4, 60, 1), np.uint16), np.zeros((4, 60, 1), np.uint8)
-    ring, column, distance = 3, 42, 12.0
+    ring, column, distance = 3, 36, 12.0
     scan[ring, column], label[ring, column] = round(distance / RANGE_UNIT), OBJECT
     f = frame(range=scan, label=label, ego_pose=[5.0, 0.5, 0.1])
     bearing = 0.1 + np.radians(-60 + 120 * (column + 0.5) / 60)
@@ -217,24 +138,21 @@ def test_echoes_of_a_mounted_lidar_lie_where_the_sensor_model_puts_them():
     np.testing.assert_allclose(echoes(f, view_of(Memory([f], Scenario(lidar=lidar))))[0], expected, atol=1e-9)
 
 
-def test_uneven_rings_are_drawn_where_they_are():
+@pytest.mark.parametrize("lidar", [LIDAR, HDL_64])  # the latter's rings are uneven
+def test_beams_point_where_the_sensor_points_them(lidar):
     from fogsim.sensors.lidar import grid
 
-    np.testing.assert_allclose(view_of(Memory([frame()], Scenario(lidar=HDL_64))).elevation, grid(HDL_64)[0])
-
-
-def test_beams_point_where_the_sensor_points_them():
-    from fogsim.sensors.lidar import grid
-
-    elevation, azimuth = grid(LIDAR)
-    np.testing.assert_allclose(VIEW.elevation, elevation)
-    np.testing.assert_allclose(VIEW.azimuth, azimuth)
+    elevation, azimuth = (np.broadcast_to(a, (lidar.rings, lidar.columns)) for a in np.ix_(*grid(lidar)))
+    expected = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth)], axis=-1)
+    np.testing.assert_allclose(view_of(Memory([frame()], Scenario(lidar=lidar))).beams, expected, atol=1e-12)
 
 
 def test_a_log_without_scans_draws_without_echoes():
     empty = {"range": np.empty((4, 60, 0)), "power": np.empty((4, 60, 0)), "label": np.empty((4, 60, 0))}
     bare = frame(**empty, points=np.full((5, MAX_TRACKS, DIMS.point, 2), np.nan))
-    assert (pixels(draw(bare, VIEW)) == pixels(draw(bare, showing(*SHOWN, "lidar")))).all()
+    seen, street = [pixels(draw(bare, showing(*names))) for names in (SHOWN, SHOWN - {"lidar"})], AT.street
+    inside = np.s_[street.left : street.right, street.top : street.bottom]
+    assert (seen[0][inside] == seen[1][inside]).all()
     assert near(pixels(draw(bare, showing())), on_map(bare, [3.5, 0.0]), style.EGO)
 
 
@@ -295,21 +213,128 @@ def test_panels_show_the_nearest_candidate_that_is_not_passed():
         assert (tuple(image[at]) == style.FUSED) is filled
 
 
-def test_course_shows_nothing_of_the_future():
-    times = np.arange(10) * 0.1
-    past = dataclasses.replace(VIEW, times=times, end_time=0.9, history=np.full((10, 5, MAX_TRACKS), 0.5))
-    future = past.history.copy()
-    future[6:] = 0.95
-    changed = dataclasses.replace(past, history=future)
+def test_over_time_shows_nothing_of_the_future():
+    past = view_of(drive(10))
+    barrier = past.course.barrier.copy()
+    barrier[6:] = 0.95
+    changed = dataclasses.replace(past, course=past.course._replace(barrier=barrier))
     assert (pixels(draw(frame(time=0.5), past)) == pixels(draw(frame(time=0.5), changed))).all()
     assert (pixels(draw(frame(time=0.9), past)) != pixels(draw(frame(time=0.9), changed))).any()
 
 
+def test_over_time_draws_the_course_and_the_thresholds_where_they_are():
+    view = view_of(drive(10))
+    barrier = view.course.barrier.copy()
+    barrier[:] = 0.5
+    barrier[:, 1] = 0.8
+    view = dataclasses.replace(view, course=view.course._replace(barrier=barrier))
+    image, plot = pixels(draw(frame(time=0.9), view)), plot_area(AT.over_time)
+
+    def row(p: float) -> np.ndarray:
+        y = round(plot.y + (1 - p) * (plot.height - 1))
+        return image[plot.x : plot.right, y - 1 : y + 2]
+
+    particle = (np.abs(row(0.8) - style.belief_colour(BELIEFS, 1)).sum(axis=2) < 60).any(axis=1)
+    assert particle.mean() > 0.95
+    for q, action in ((1 / 61, 1), (2 / 37, 2), (3 / 7, 3)):  # of the default losses, see `filters.decision`
+        dashes = (row(q) == style.ACTION_COLOURS[action]).all(axis=2).any(axis=1)
+        assert 0.3 < dashes.mean() < 0.7
+        assert not (row(q + 0.1) == style.ACTION_COLOURS[action]).all(axis=2).any()
+
+
+def test_another_policy_draws_the_threshold_that_it_logged():
+    view, plot = dataclasses.replace(VIEW, policy="most_likely_label"), plot_area(AT.over_time)
+    without, with_it = (pixels(draw(frame(threshold=t), view)) for t in (np.nan, 0.5))
+    y = round(plot.y + 0.5 * (plot.height - 1))
+    found = [(i[plot.x : plot.right, y] == style.VERMILLION).all(axis=1).mean() for i in (without, with_it)]
+    assert found[0] == 0.0
+    assert found[1] > 0.3
+
+
+def test_the_image_of_ranges_is_the_scan_left_to_the_left_and_up_above():
+    scan, area = np.zeros((4, 60, 1), np.uint16), image_area(AT.ranges)
+    ring, column, distance = 3, 50, 12.0
+    scan[ring, column] = round(distance / RANGE_UNIT)
+    image = pixels(draw(frame(range=scan), VIEW))[area.left : area.right, area.top : area.bottom]
+    lit = (image != style.mix(style.STRIP, (0, 0, 0), 0.5)).any(axis=2)
+    x, y = np.nonzero(lit)
+    assert x.min() == pytest.approx((59 - column) / 60 * area.width, abs=1)  # azimuth grows to the left
+    assert x.max() == pytest.approx((60 - column) / 60 * area.width, abs=1)
+    assert y.max() < area.height / 4 + 1  # the uppermost ring
+    level = np.log(distance / 1.0) / np.log(60.0)
+    np.testing.assert_allclose(image[x[0], y[0]], ramp()[round(63 * level)], atol=1)
+
+
+def test_of_several_echoes_the_image_shows_the_nearest():
+    scan, area = np.full((4, 60, 2), round(30.0 / RANGE_UNIT), np.uint16), image_area(AT.ranges)
+    near_by = scan.copy()
+    near_by[..., 1] = round(3.0 / RANGE_UNIT)
+    dims = {"power": np.ones((4, 60, 2)), "label": np.ones((4, 60, 2))}
+    far, both = (pixels(draw(frame(range=r, **dims), VIEW))[area.center].sum() for r in (scan, near_by))
+    assert both > far  # near is bright
+
+
+def test_radar_marks_where_the_detection_is_and_how_what_moves_on_its_own_goes():
+    detected = np.full((3, len(DETECTION)), np.nan)
+    detected[0] = [0.7, 20.0, 0.2, -7.2 * np.cos(0.2), -10.0]  # stands: only ego's own speed
+    detected[1] = [0.7, 15.0, -0.1, 3.0 - 7.2 * np.cos(0.1), -10.0]  # leaves by 3 m/s
+    image = pixels(draw(frame(radar=detected), showing("radar")))
+    for distance, azimuth, own in ((20.0, 0.2, 0.0), (15.0, -0.1, 3.0)):
+        ahead = np.array([np.cos(azimuth), np.sin(azimuth)])
+        at = np.array([5.0, 0.0]) + distance * ahead
+        assert near(image, on_map(frame(), at) + np.array([4, 0]), style.GREEN, reach=1)
+        half_way = on_map(frame(), at + 0.6 * 3.0 * ahead)
+        assert near(image, half_way, style.GREEN, reach=2) == (own > 0.0)
+
+
+def test_the_time_line_has_the_actions_the_events_and_the_head():
+    frames = [dataclasses.replace(f, action=np.int8(0 if k < 15 else 3)) for k, f in enumerate(drive(31).frames)]
+    frames[12] = dataclasses.replace(frames[12], at_decision_point=np.bool_(True))
+    frames[29] = dataclasses.replace(frames[29], collided=np.bool_(True))
+    view, line = view_of(Memory(frames)), line_area(AT.timeline)
+    assert [(e.time, e.kind) for e in view.events] == [
+        (pytest.approx(1.2), "decision"),
+        (pytest.approx(1.5), "action"),
+        (pytest.approx(2.9), "miss"),
+    ]
+    image = pixels(draw(frames[20], view))
+
+    def place(seconds: float) -> int:
+        return line.x + round(seconds / 3.0 * (line.width - 1))
+
+    for seconds, action in ((0.5, 0), (1.4, 0), (1.6, 3), (2.5, 3)):
+        expected = style.mix(style.TRACK, style.ACTION_COLOURS[action], 0.75)
+        assert tuple(image[place(seconds), line.centery]) == expected
+    assert tuple(image[place(2.0), line.centery]) == style.TEXT
+    assert near(image, (place(1.2), line.y - 6), style.YELLOW)
+    assert near(image, (place(2.9), line.y - 6), style.VERMILLION)
+
+
+def test_a_change_of_the_drivers_likeliest_label_is_an_event():
+    there = np.arange(MAX_TRACKS)[:, None] == 0
+    held = [np.where(there, beliefs_of(p), np.nan) for p in (0.4, 0.6)]
+    leaning = [frame(time=0.1 * k, log_probs=held[k >= 3]) for k in range(6)]
+    (event,) = view_of(Memory(leaning)).events
+    assert (event.time, event.kind, event.words) == (pytest.approx(0.3), "flip", "likeliest label is now barrier")
+
+
+def test_metrics_are_told_against_the_truth():
+    from fogsim.viewer.metrics import numbers
+
+    log_probs = beliefs_of(0.25).copy()
+    ess = np.full((5, MAX_TRACKS), 40.0)
+    f = frame(log_probs=log_probs, ess=ess, nis=np.full((5, MAX_TRACKS), 3.0), nis_dof=np.full((5, MAX_TRACKS), 2))
+    found = numbers(f, 1, 0)
+    entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
+    np.testing.assert_allclose(found, [np.log(4.0), entropy, 40.0, 1.5, 0.0])
+    assert np.isnan(numbers(frame(truth_class=slots([3], -1)), 1, 0)[0])  # an animal is of no class
+
+
 def test_the_banner_tells_the_action_and_a_collision():
-    banner = (AT.decision.x + 18, AT.decision.y + 60)
+    banner = np.array(banner_area(AT.decision).midleft) + np.array([2, 10])
     for action, colour in enumerate(style.ACTION_COLOURS):
-        assert tuple(pixels(draw(frame(action=action), VIEW))[banner]) == colour
-    assert tuple(pixels(draw(frame(action=0, collided=True), VIEW))[banner]) == style.VERMILLION
+        assert tuple(pixels(draw(frame(action=action), VIEW))[tuple(banner)]) == colour
+    assert tuple(pixels(draw(frame(action=0, collided=True), VIEW))[tuple(banner)]) == style.VERMILLION
 
 
 def test_drawing_changes_neither_frame_nor_view():
@@ -325,94 +350,17 @@ def test_other_sizes_fill_their_picture():
     small = dataclasses.replace(VIEW, size=(960, 600))
     surface = draw(frame(), small)
     assert surface.get_size() == (960, 600)
-    assert layout((960, 600)).decision.bottom == 600 - 16
+    assert layout((960, 600)).timeline.bottom == 600 - 12
+    assert layout((960, 600)).metrics.right <= 960 - 12
 
 
 def test_no_display_is_needed():
     code = (
-        "import sys; sys.path.insert(0, 'tests'); import test_drawing as t;"
-        "s = t.draw(t.frame(), t.VIEW); assert s.get_size() == (1280, 720);"
-        "assert not t.pygame.display.get_init()"
+        "from tests.test_drawing import VIEW, draw, frame, pygame;"
+        "assert draw(frame(), VIEW).get_size() == (1280, 720);"
+        "assert not pygame.display.get_init()"
     )
     environment = {k: v for k, v in os.environ.items() if k not in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY")}
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_export_writes_the_frame_at_a_time_and_never_overwrites(tmp_path):
-    log, path = drive(), tmp_path / "shot.png"
-    video.export_png(log, 1.52, path)
-    assert (pixels(pygame.image.load(path)) == pixels(draw(log[15], view_of(log)))).all()
-    before = path.read_bytes()
-    with pytest.raises(UserError, match=r"shot\.png exists already"):
-        video.export_png(log, 0.0, path)
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize(("seconds", "found"), [(-0.5, "-0.5 s"), (99.0, "99 s"), (float("nan"), "nan s")])
-def test_export_outside_the_log_is_refused(tmp_path, seconds, found):
-    with pytest.raises(UserError, match=f"{found}.*0 to 2.9 s"):
-        video.export_png(drive(), seconds, tmp_path / "shot.png")
-    assert not (tmp_path / "shot.png").exists()
-
-
-def test_export_refuses_an_empty_log_a_missing_folder_and_other_formats(tmp_path):
-    with pytest.raises(UserError, match="no frame"):
-        video.export_png(Memory([]), 0.0, tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"folder .* does not exist"):
-        video.export_png(drive(2), 0.0, tmp_path / "b" / "a.png")
-    with pytest.raises(UserError, match=r"expected \.png"):
-        video.export_png(drive(2), 0.0, tmp_path / "a.xyz")
-
-
-def press(state: app.Player, *keys: int, shift: bool = False) -> app.Player:
-    times = np.arange(30) * 0.1
-    for key in keys:
-        state = app.press(state, key, shift, times)
-    return state
-
-
-def test_keys():
-    start = app.Player()
-    assert press(start, pygame.K_SPACE).playing is False
-    assert press(start, pygame.K_SPACE, pygame.K_SPACE).playing is True
-    stepped = press(start, pygame.K_RIGHT, pygame.K_RIGHT, pygame.K_LEFT)
-    assert (stepped.time, stepped.playing) == (pytest.approx(0.1), False)
-    assert press(start, pygame.K_RIGHT, shift=True).time == pytest.approx(1.0)
-    assert press(start, pygame.K_LEFT).time == 0.0
-    assert press(start, pygame.K_END).time == pytest.approx(2.9)
-    assert press(press(start, pygame.K_END), pygame.K_RIGHT).time == pytest.approx(2.9)
-    assert press(start, pygame.K_END, pygame.K_HOME).time == 0.0
-    assert press(start, pygame.K_RIGHTBRACKET).speed == 2.0
-    assert press(start, *[pygame.K_RIGHTBRACKET] * 9).speed == 8.0
-    assert press(start, *[pygame.K_LEFTBRACKET] * 9).speed == 0.1
-    assert press(start, pygame.K_3).overlays == SHOWN - {"truth"}
-    assert press(start, pygame.K_3, pygame.K_3, pygame.K_6).overlays == frozenset(OVERLAYS)
-    assert press(start, pygame.K_q).running is False
-    assert press(start, pygame.K_ESCAPE).running is False
-
-
-def test_posted_keys_drive_the_window(tmp_path, monkeypatch):
-    log = drive()
-    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(app, "Replay", lambda path, follow: log)
-    pygame.display.init()
-    keys = [pygame.K_HOME, pygame.K_SPACE, *[pygame.K_RIGHT] * 3, pygame.K_4, pygame.K_s, pygame.K_s, pygame.K_q]
-    for key in keys:
-        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=key, mod=0))
-    app.watch("drive.h5")
-    assert not pygame.display.get_init()
-    shots = sorted(tmp_path.glob("*.png"))
-    assert len(shots) == 2  # the second has a name of its own
-    expected = pixels(draw(log[3], view_of(log, overlays=SHOWN - {"particles"})))
-    assert (pixels(pygame.image.load(shots[0])) == expected).all()
-
-
-def test_no_display_is_one_line_that_names_the_way_out(monkeypatch):
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(sys, "platform", "linux")
-    with pytest.raises(UserError, match=r"no display.*--export FILE\.png"):
-        app.watch("drive.h5")

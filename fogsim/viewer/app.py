@@ -1,9 +1,11 @@
-"""The window: plays a log in real time, and follows one that is being written."""
+"""The window: plays logs in real time, and follows one that is being written."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -13,61 +15,18 @@ import pygame
 
 from fogsim.errors import UserError
 from fogsim.log import Replay
-from fogsim.viewer.drawing import draw
-from fogsim.viewer.video import save
-from fogsim.viewer.view import OVERLAYS, SHOWN, Log, View, view_of
+from fogsim.viewer.camera import following
+from fogsim.viewer.drawing import LEAST, MARGIN, TIMELINE
+from fogsim.viewer.events import beside
+from fogsim.viewer.film import RATE, Film
+from fogsim.viewer.help import draw_help
+from fogsim.viewer.picture import save
+from fogsim.viewer.player import Player, advance, press, zoom
+from fogsim.viewer.show import Show, show_of
+from fogsim.viewer.timeline import time_at
+from fogsim.viewer.view import SIZE
 
-SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 TICKS = 60  # of the window per second
-
-
-@dataclass(frozen=True)
-class Player:
-    """Where playing is: simulated time (s), speed (times real time), and what is shown."""
-
-    time: float = 0.0
-    speed: float = 1.0
-    playing: bool = True
-    running: bool = True
-    overlays: frozenset[str] = SHOWN
-
-
-def press(player: Player, key: int, shift: bool, times: np.ndarray) -> Player:
-    """The player after a key; keys without a meaning change nothing."""
-    if key in (pygame.K_q, pygame.K_ESCAPE):
-        return replace(player, running=False)
-    if key == pygame.K_SPACE:
-        return replace(player, playing=not player.playing)
-    if key in (pygame.K_LEFT, pygame.K_RIGHT):
-        return replace(player, time=_step(player.time, 1 if key == pygame.K_RIGHT else -1, shift, times), playing=False)
-    if key in (pygame.K_HOME, pygame.K_END):
-        return replace(player, time=float(times[0 if key == pygame.K_HOME else -1]))
-    if key in (pygame.K_LEFTBRACKET, pygame.K_RIGHTBRACKET):
-        place = SPEEDS.index(player.speed) + (1 if key == pygame.K_RIGHTBRACKET else -1)
-        return replace(player, speed=SPEEDS[min(max(place, 0), len(SPEEDS) - 1)])
-    if 0 <= key - pygame.K_1 < len(OVERLAYS):
-        return replace(player, overlays=player.overlays ^ {OVERLAYS[key - pygame.K_1]})
-    return player
-
-
-def _step(time: float, direction: int, shift: bool, times: np.ndarray) -> float:
-    """One frame, or with shift one second, on or back."""
-    if shift:
-        return float(np.clip(time + direction, times[0], times[-1]))
-    return float(times[np.clip(index_at(times, time) + direction, 0, len(times) - 1)])
-
-
-def index_at(times: np.ndarray, time: float) -> int:
-    """The frame shown at a time: the last one at or before it."""
-    return max(int(np.searchsorted(times, time + 1e-9, side="right")) - 1, 0)
-
-
-def advance(player: Player, seconds: float, times: np.ndarray, follow: bool) -> Player:
-    """The player some seconds of wall clock later; it stops at the end, or when following waits there."""
-    if not player.playing:
-        return player
-    time = min(player.time + seconds * player.speed, float(times[-1]))
-    return replace(player, time=time, playing=follow or time < times[-1])
 
 
 def check_display() -> None:
@@ -77,71 +36,174 @@ def check_display() -> None:
         raise UserError("no display found, a window needs one: replay LOG.h5 --export FILE.png draws to a file instead")
 
 
-def watch(path: str | os.PathLike[str], follow: bool = False) -> None:
-    """Play a log in a window until it is closed.
-
-    Space plays and pauses; Left and Right step (Shift: 1 s); [ and ] change the speed; Home and End; 1 to 6 toggle
-    overlays; S saves a picture in the current folder; Q or Esc quits.
+def watch(
+    paths: Sequence[str | os.PathLike[str]],
+    follow: bool = False,
+    speed: float = 1.0,
+    beliefs: tuple[str, str] | None = None,
+) -> None:
+    """Play a log, or two side by side, in a window until it is closed; `fogsim.viewer.help` tells the keys.
 
     Parameters
     ----------
-    path : path
-        Of the log.
+    paths : sequence of one or two paths
+        Of the logs.
     follow : bool
         Start at the end and wait there for what another process is still writing.
+    speed : float
+        Times real time.
+    beliefs : pair of str, optional
+        Hold these side by side: of one log, or each of its own.
 
     Raises
     ------
     UserError
-        Without a display, or if the log cannot be read or has no frame.
+        Without a display, or if a log cannot be read or has no frame, or no such belief.
     """
     check_display()
-    with Replay(path, follow=follow) as log:
-        if not len(log):
-            raise UserError(f"{path} has no frame yet: nothing to show; try again when the run has begun")
+    names = [Path(path).name.removesuffix(".part").removesuffix(".h5") for path in paths]
+    with ExitStack() as opened:
+        logs = [opened.enter_context(Replay(path, follow=follow)) for path in paths]
+        show = show_of(logs, names, beliefs)
         try:
             pygame.display.init()
-            pygame.display.set_caption(f"fogsim: {Path(path).name}")
-            _play(log, pygame.display.set_mode(View(()).size), Path(path).name, follow)
+            pygame.display.set_caption(f"fogsim: {', '.join(names)}")
+            screen = pygame.display.set_mode(SIZE, pygame.RESIZABLE)
+            with Window(screen, "-".join(names)) as window:
+                window.play(show, Player(time=float(show.times[-1 if follow else 0]), speed=speed), follow)
         except pygame.error as error:
             raise UserError(f"no window could be opened ({error}): use --export FILE.png instead") from error
         finally:
             pygame.display.quit()
 
 
-def _play(log: Log, screen: pygame.Surface, name: str, follow: bool) -> None:
-    clock, view, shown = pygame.time.Clock(), view_of(log), None
-    player = Player(time=float(view.times[-1 if follow else 0]))
-    while player.running:
-        if len(log) > len(view.times):
-            view = view_of(log)
-        for event in pygame.event.get():  # also while paused: a window that does not listen freezes
-            player = _handle(player, event, log, view, name)
-        player = advance(player, clock.tick(TICKS) / 1000.0, view.times, follow)
-        wanted = (index_at(view.times, player.time), player.overlays, len(view.times))
-        if wanted != shown:
-            screen.blit(picture(log, view, player), (0, 0))
-            pygame.display.flip()
-            shown = wanted
+@dataclass
+class Window:
+    """The screen and the film that is being made, if one is; closing it finishes the film."""
 
+    screen: pygame.Surface
+    name: str
+    film: Film | None = None
+    filmed: float = 0.0
 
-def _handle(player: Player, event: pygame.event.Event, log: Log, view: View, name: str) -> Player:
-    if event.type == pygame.QUIT:
-        return replace(player, running=False)
-    if event.type != pygame.KEYDOWN:
+    def __enter__(self) -> Window:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.film is not None:
+            self.film.close()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Of the picture, which in a window that is too small is shrunk into it."""
+        width, height = self.screen.get_size()
+        return max(width, LEAST[0]), max(height, LEAST[1])
+
+    def play(self, show: Show, player: Player, follow: bool) -> None:
+        """Until the player no longer runs."""
+        clock, shown, picture = pygame.time.Clock(), None, None
+        while player.running:
+            show = show.extended()
+            for event in pygame.event.get():  # also while paused: a window that does not listen freezes
+                player = self.handle(player, event, show)
+            seconds = clock.tick(TICKS) / 1000.0
+            player = advance(player, seconds, show.times, follow)
+            places = tuple(view.course.at(player.time) for view in show.views)
+            wanted = (places, len(show.times), replace(player, time=0.0), self.size, self.film is None)
+            if wanted != shown or picture is None:
+                picture, shown = self.draw(show, player), wanted
+            self.record(picture, seconds)
+
+    def draw(self, show: Show, player: Player) -> pygame.Surface:
+        """Put the picture on the screen; returned is what a film is made of, without help and marks."""
+        picture = self.picture(show, player)
+        seen = picture.copy()
+        if player.helping:
+            draw_help(seen)
+        if self.film is not None:
+            pygame.draw.circle(seen, (230, 60, 60), (seen.get_width() // 2, 24), 8)
+        fits = seen.get_size() == self.screen.get_size()
+        self.screen.blit(seen if fits else pygame.transform.smoothscale(seen, self.screen.get_size()), (0, 0))
+        pygame.display.flip()
+        return picture
+
+    def picture(self, show: Show, player: Player) -> pygame.Surface:
+        """What the player shows now."""
+        return show.picture(player.scene, player.time, size=self.size, **player.seen)
+
+    def handle(self, player: Player, event: pygame.event.Event, show: Show) -> Player:
+        """The player after an event."""
+        if event.type == pygame.QUIT:
+            return replace(player, running=False)
+        if event.type == pygame.MOUSEWHEEL:
+            return zoom(player, event.y)
+        if event.type == pygame.KEYDOWN:
+            return self.key(player, event.key, bool(event.mod & pygame.KMOD_SHIFT), show)
+        if event.type == pygame.MOUSEBUTTONUP:
+            return replace(player, dragging=False)
+        if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and self.timeline().collidepoint(self.at(event)):
+            player = replace(player, dragging=True, playing=False)
+        if event.type in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEMOTION) and player.dragging:
+            views = [show.views[side.log] for side in show.scenes[player.scene]]
+            time = time_at(self.timeline(), self.at(event)[0], views)
+            return replace(player, time=float(show.times[np.abs(show.times - time).argmin()]))
         return player
-    if event.key == pygame.K_s:
-        stem = f"{name.removesuffix('.part').removesuffix('.h5')}-{player.time:.1f}s"
-        save(picture(log, view, player), free_name(stem))
-    return press(player, event.key, bool(event.mod & pygame.KMOD_SHIFT), view.times)
+
+    def timeline(self) -> pygame.Rect:
+        """Where the time line is on the picture."""
+        width, height = self.size
+        return pygame.Rect(MARGIN, height - MARGIN - TIMELINE, width - 2 * MARGIN, TIMELINE)
+
+    def at(self, event: pygame.event.Event) -> tuple[float, float]:
+        """Where on the picture the mouse is."""
+        (x, y), (width, height) = event.pos, self.screen.get_size()
+        return x * self.size[0] / width, y * self.size[1] / height
+
+    def key(self, player: Player, key: int, shift: bool, show: Show) -> Player:
+        """What a key does that needs more than the player."""
+        view = show.views[show.scenes[player.scene][0].log]
+        if key in (pygame.K_n, pygame.K_p):
+            time = beside(view.events, player.time, 1 if key == pygame.K_n else -1)
+            words = [e.words for e in view.events if e.time == time]
+            return replace(player, time=time, playing=False, said=", ".join(words))
+        if key == pygame.K_f:
+            frame = show.logs[show.scenes[player.scene][0].log][view.course.at(player.time)]
+            here = following(frame, replace(view, span=player.span))
+            return replace(player, left=np.nan if np.isfinite(player.left) else here)
+        if key in (pygame.K_s, pygame.K_v):
+            try:
+                return replace(player, said=self.shoot(show, player) if key == pygame.K_s else self.toggle_film())
+            except UserError as error:
+                return replace(player, said=str(error))
+        return press(replace(player, said=""), key, shift, show.times, len(show.scenes))
+
+    def shoot(self, show: Show, player: Player) -> str:
+        """Save the picture; returns what there is to say."""
+        path = free_name(f"{self.name}-{player.time:.1f}s", ".png")
+        save(self.picture(show, replace(player, said="")), path)
+        return f"saved {path}"
+
+    def toggle_film(self) -> str:
+        """Begin a film of what is shown, or finish it; returns what there is to say."""
+        if self.film is None:
+            self.film, self.filmed = Film(free_name(self.name, ".mp4"), self.size, RATE), 0.0
+            return ""
+        done, self.film = self.film, None
+        done.close()
+        return f"saved {done.path}" if done.pictures else "nothing was recorded"
+
+    def record(self, picture: pygame.Surface, seconds: float) -> None:
+        """What is shown for some seconds, at the film's pace; a film keeps the size it began with."""
+        if self.film is None:
+            return
+        self.filmed += seconds
+        fits = picture.get_size() == self.film.size
+        while self.filmed >= 1.0 / RATE:
+            self.film.add(picture if fits else pygame.transform.smoothscale(picture, self.film.size))
+            self.filmed -= 1.0 / RATE
 
 
-def picture(log: Log, view: View, player: Player) -> pygame.Surface:
-    """The frame at the player's time with its overlays."""
-    return draw(log[index_at(view.times, player.time)], replace(view, overlays=player.overlays))
-
-
-def free_name(stem: str) -> Path:
-    """`stem`.png, or with the first number that is not taken."""
-    names = (Path(f"{stem}.png" if n == 1 else f"{stem}-{n}.png") for n in count(1))
+def free_name(stem: str, suffix: str) -> Path:
+    """`stem` and suffix, or with the first number that is not taken."""
+    names = (Path(f"{stem}{suffix}" if n == 1 else f"{stem}-{n}{suffix}") for n in count(1))
     return next(path for path in names if not path.exists())
