@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
+from math import inf
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -166,6 +167,8 @@ def replay(
     film = export is not None and export.suffix.lower() != ".png"
     if at is not None and (export is None or film):
         raise UserError("found --at without a picture: add --export FILE.png, or step in the window with the arrows")
+    if not 0.0 < speed < inf:
+        raise UserError(f"found --speed {speed:g}, expected a number above 0: 1 is real time")
     if export is None:
         from fogsim.viewer.app import watch
 

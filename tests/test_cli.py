@@ -80,6 +80,7 @@ def contents(folder):
 
 
 RUN = ["run", "good.py", *SHORT]
+FILM = ["replay", "log.h5", "--export", "a.gif"]
 SCAN = [*RUN, "--set"]
 BAD = {
     "missing scan": ([*SCAN, "street.scan=sweeep.bin"], ["scan sweeep.bin not found", "did you mean sweep.bin?"]),
@@ -121,9 +122,20 @@ BAD = {
     "replay: no log": (["replay", "lg.h5", "--export", "a.png"], ["no log lg.h5", "did you mean log.h5"]),
     "replay: not a log": (["replay", "fake.h5", "--export", "a.png"], ["fake.h5 is not HDF5", "`fogsim run` wrote"]),
     "replay: time": (["replay", "log.h5", "--at", "99", "--export", "a.png"], ["no frame at 99 s", "0 to 0.5 s"]),
-    "replay: exists": (["replay", "log.h5", "--export", "log.h5"], ["cannot export log.h5", "expected .png"]),
+    "replay: exists": (["replay", "log.h5", "--export", "log.h5"], ["cannot export log.h5", "one of .png, .mp4, .gif"]),
     "replay: no display": (["replay", "log.h5"], ["no display found", "--export FILE.png"]),
-    "replay: time in window": (["replay", "log.h5", "--at", "1"], ["--at without --export", "add --export FILE.png"]),
+    "replay: time in window": (["replay", "log.h5", "--at", "1"], ["--at without a picture", "add --export FILE.png"]),
+    "replay: time of a film": ([*FILM, "--at", "1"], ["--at without a picture", "add --export FILE.png"]),
+    "replay: pace of a picture": (
+        ["replay", "log.h5", "--export", "a.png", "--speed", "2"],
+        ["--speed with a picture", "export a film"],
+    ),
+    "replay: pace": ([*FILM, "--speed", "0"], ["--speed 0", "above 0"]),
+    "replay: pace in a window": (["replay", "log.h5", "--speed", "-1"], ["--speed -1", "above 0"]),
+    "replay: too fast for a gif": ([*FILM, "--speed", "9"], ["90 pictures a second", "50 at most", "name a .mp4"]),
+    "replay: belief": ([*FILM, "--filters", "kalmn,fused"], ["log has no belief 'kalmn'", "known: particle, fused"]),
+    "replay: one belief": ([*FILM, "--filters", "fused"], ["--filters fused", "expected two names"]),
+    "replay: no other log": (["replay", "log.h5", "lg.h5", "--export", "a.gif"], ["no log lg.h5", "did you mean"]),
     "score: not a log": (["score", "fake.h5"], ["fake.h5 is not HDF5"]),
     "score: JSON exists": (["score", "log.h5", "--json", "words.txt"], ["words.txt exists already", "choose another"]),
     "score: page exists": (["score", "log.h5", "--html", "words.txt"], ["words.txt exists already", "choose another"]),
@@ -356,7 +368,12 @@ def test_the_demo_drives_twice_and_repeats_itself_beside(tmp_path, capsys):
     out = tmp_path / "demo"
     assert demonstrate(out, 4, near) == out
     first = contents(out)
-    assert sorted(map(str, first)) == ["belief-holder.h5", "belief-holder.png", "label-truster.h5"]
+    assert sorted(map(str, first)) == [
+        "belief-holder.h5",
+        "belief-holder.png",
+        "label-truster.h5",
+        "side-by-side.gif",
+    ]
     told = capsys.readouterr().out
     assert [told.count(f"{name}: seed 4") for name in ("label-truster", "belief-holder")] == [1, 1]
     with Replay(out / "label-truster.h5") as truster, Replay(out / "belief-holder.h5") as holder:

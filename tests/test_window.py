@@ -126,6 +126,27 @@ def test_c_shows_both_and_then_each(driven, tmp_path):
         assert (found[name][inside] == expected[inside]).all()
 
 
+def test_a_window_that_follows_shows_what_is_new_at_once(driven, monkeypatch):
+    log, events, passes = drive(10), pygame.event.get, []
+    later = drive(30).frames[10:]
+
+    def get():
+        passes.append(len(log))
+        if later:
+            log.frames.extend([later.pop(0) for _ in range(4)])  # .4 s of the run in each pass: faster than its clock
+            return []
+        return events() if len(passes) > 8 else []
+
+    monkeypatch.setattr(pygame.event, "get", get)
+    picture = driven([log], follow=True)
+    assert (picture == pixels(show_of([log], ["0"]).picture(0, 2.9, note="1x"))).all()
+
+
+def test_who_looks_back_while_a_run_goes_on_is_left_there(driven, tmp_path):
+    driven([drive()], key(pygame.K_LEFT), key(pygame.K_LEFT), key(pygame.K_s), follow=True)
+    assert [path.name for path in tmp_path.glob("*.png")] == ["0-2.7s.png"]
+
+
 def test_v_records_what_is_shown_until_v(driven, tmp_path, monkeypatch):
     ticks = iter([*[0.1] * 20])
     clock = type("Clock", (), {"tick": lambda self, rate: 1000 * next(ticks, 0.1)})

@@ -103,7 +103,9 @@ class Window:
         """Until the player no longer runs."""
         clock, shown, picture = pygame.time.Clock(), None, None
         while player.running:
-            show = show.extended()
+            edge, show = float(show.times[-1]), show.extended()
+            if follow and player.playing and player.time >= edge:
+                player = replace(player, time=float(show.times[-1]))  # what is new at once, however fast it comes
             for event in pygame.event.get():  # also while paused: a window that does not listen freezes
                 player = self.handle(player, event, show)
             seconds = clock.tick(TICKS) / 1000.0
