@@ -14,7 +14,7 @@ demo: $(INSTALLED)
 	$(BIN)/fogsim demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff check
@@ -35,6 +35,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/bench/frame_time.py
 	$(BIN)/python tests/bench/campaign.py
 	$(BIN)/python tests/bench/score.py
+	$(BIN)/python tests/bench/viewer.py
 	$(BIN)/python tests/bench/kernels.py
 	$(BIN)/python tests/bench/serving.py
 	$(BIN)/python tests/bench/posterior_gpu.py
