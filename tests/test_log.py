@@ -16,7 +16,7 @@ import pytest
 from fogsim.errors import UserError
 from fogsim.frame import SCAN_FIELDS, TIMING_FIELDS, schema
 from fogsim.log import Recorder, Replay, content_hash, info, recover, verify
-from fogsim.log_file import ROWS, columns, dataset_path, in_writing
+from fogsim.log_file import ROWS, _superblock, columns, dataset_path, in_writing
 from tests.frames import HEADER, SMALL, assert_same, frames, record
 
 ROOT = Path(__file__).parents[1]
@@ -121,7 +121,8 @@ def test_a_dataset_explains_itself(tmp_path):
             dataset = file[dataset_path(column.name)]
             assert (dataset.attrs["units"], dataset.attrs["description"]) == (column.unit, column.description)
             assert tuple(dataset.attrs["dims"]) == ("frame", *column.dims)
-            assert (dataset.compression == "gzip") == (column.name in SCAN_FIELDS)
+            assert (dataset.compression, dataset.shuffle) == ("gzip", True)
+            assert (dataset.chunks[0] == 1) == (column.name in SCAN_FIELDS)
             assert dataset.name.startswith("/timing/") == (column.name in TIMING_FIELDS)
 
 
@@ -327,9 +328,11 @@ def test_a_truncated_log_of_a_killed_run_is_refused_at_once(tmp_path, child):
     process.kill()
     process.wait()
     data = (tmp_path / "a.h5.part").read_bytes()
-    for keep in (100, len(data) // 5, len(data) - 1):
+    needed = _superblock(tmp_path / "a.h5.part")[1]
+    assert needed < len(data)  # room that the run had reserved
+    for keep in (100, needed // 5, needed - 1):
         (tmp_path / "cut.h5.part").write_bytes(data[:keep])
-        with pytest.raises(UserError, match=f"truncated or damaged .{keep} bytes of {len(data)}"):
+        with pytest.raises(UserError, match=f"truncated or damaged .{keep} bytes of {needed}"):
             Replay(tmp_path / "cut.h5")
 
 
