@@ -18,7 +18,7 @@ import numpy as np
 
 from fogsim import log_file
 from fogsim.errors import UserError
-from fogsim.frame import SCAN_FIELDS, TIMING_FIELDS, Dims, Frame, schema
+from fogsim.frame import SCAN_FIELDS, TIMING_FIELDS, Frame, schema
 from fogsim.log_file import RECORDS, ROWS, ContentHash
 from fogsim.log_finish import finish
 from fogsim.recorder import Recorder
@@ -87,6 +87,11 @@ class Replay:
         shortest = min(map(len, self._datasets()))
         if not 0 <= self._length <= shortest:
             raise UserError(f"{self.path} is damaged: {self._length} frames committed, {shortest} found; record again")
+
+    def stored_sizes(self) -> Iterator[tuple[str, int]]:
+        """Bytes that each dataset of frames takes in the file, compressed, the largest first."""
+        sizes = {dataset.name[1:]: dataset.id.get_storage_size() for dataset in self._datasets()}
+        yield from sorted(sizes.items(), key=lambda item: -item[1])
 
     def _committed(self) -> int:
         """How many frames to trust; datasets that this process remembers as shorter are looked at anew."""
@@ -226,8 +231,8 @@ def _hash_of(replay: Replay) -> str:
     return digest.hexdigest()
 
 
-def recover(path: str | os.PathLike[str]) -> Path:
-    """Copy the committed frames of a killed run's ``X.h5.part`` to a clean ``X.h5``; the ``.part`` stays.
+def recover(path: str | os.PathLike[str], out: Path | None = None) -> Path:
+    """Copy the committed frames of a killed run's ``X.h5.part`` to a clean ``X.h5``, or `out`; the ``.part`` stays.
 
     The copy keeps the header of the run, is not complete unless the run was, and says "recovered".
 
@@ -238,12 +243,14 @@ def recover(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     UserError
-        If there is no ``.part``, ``X.h5`` exists or cannot be written, or the ``.part`` cannot be read.
+        If there is no ``.part``, the copy exists or cannot be written, or the ``.part`` cannot be read.
     """
     found = log_file.find(Path(path))
     if found.suffix != ".part":
         raise UserError(f"{found} has its final name, there is nothing to recover: recover is for a killed run's .part")
-    target = found.with_suffix("")
+    target = out or found.with_suffix("")
+    if not target.parent.is_dir():
+        raise UserError(f"folder {target.parent} does not exist: create it first (mkdir -p {target.parent})")
     if target.exists():
         raise UserError(f"{target} exists already and is never overwritten: move it away to recover {found}")
     finish(found, target, content_hash(found), "recovered")
@@ -295,9 +302,13 @@ def _content_problems(replay: Replay) -> Iterator[str]:
 
 
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a log says of itself, ready for JSON: scenario, seed, frames, duration (s), size (bytes), versions..."""
+    """What a log says of itself, ready for JSON: `duration` in s, visibilities in m, sizes in bytes.
+
+    `content_hash` is computed from the frames; `as_recorded` is whether the recorder stored the same, null where it
+    stored none.
+    """
     with Replay(path) as replay:
-        time = replay.column("time")
+        time, dims, found, stored = replay.column("time"), replay.dims, _hash_of(replay), replay.stored_hash
         return {
             "path": str(replay.path),
             "scenario": replay.scenario.get("name", ""),
@@ -307,10 +318,27 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
             "duration": float(time[-1] - time[0]) if len(time) else 0.0,
             "complete": replay.complete,
             "ended_because": replay.ended_because,
+            "fog": _fog(replay),
+            "beams": [dims.ring, dims.column],
             "beliefs": list(replay.beliefs),
+            "driver": replay.scenario.get("driver", {}),
+            "card": replay.scenario.get("card", {}).get("encounters", 0),
+            "decision_at": [float(t) for t in time[replay.column("at_decision_point")]],
+            "collided": bool(replay.column("collided").any()),
             "size": replay.path.stat().st_size,
-            "content_hash": _hash_of(replay),
+            "stored": dict(replay.stored_sizes()),
+            "content_hash": found,
+            "as_recorded": found == stored if stored else None,
+            "scenario_sha256": replay.header["scenario_sha256"],
             "schema_version": replay.header["schema_version"],
+            "recorded": replay.header.get("recorded", ""),
+            "platform": replay.header.get("platform", ""),
             "software": replay.header["software"],
             "git_revision": replay.header["git_revision"],
         }
+
+
+def _fog(replay: Replay) -> dict[str, Any]:
+    """As reported to the filters, and as it truly was at the start."""
+    true = replay.column("visibility")
+    return {**replay.scenario.get("fog", {}), "true_visibility": float(true[0]) if len(true) else None}

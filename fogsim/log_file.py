@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -37,7 +38,7 @@ LEVELS = ("scans", "beliefs")
 ROWS = 32  # frames per read, and per chunk of `RECORDS`
 RECORDS = "records"  # in a run's log: all fields but scans
 COMPRESSED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-ROOM = 1 << 20  # bytes that are reserved at a time
+ROOM = 1 << 18  # bytes that are reserved at a time
 JSON_ATTRIBUTES = ("software", "dims")
 REASON_BYTES = 400
 # In byte 11 of an HDF5 superblock (version 3): bit 0 is open for writing, bit 2 open for SWMR writing.
@@ -86,6 +87,13 @@ def software_versions() -> dict[str, str]:
     return versions
 
 
+def provenance() -> dict[str, Any]:
+    """By what, where and when a log is recorded; no part of its content."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    system = {"platform": platform.platform(), "recorded": now}
+    return {"software": software_versions(), "git_revision": git_revision(), **system}
+
+
 class ContentHash:
     """sha256 over scenario, seed and every field but wall times, whatever the chunks and the compression."""
 
@@ -114,7 +122,7 @@ def root_attributes(dims: Dims, header: dict[str, Any], level: str) -> dict[str,
         raise ValueError(f"found {len(header['beliefs'])} names of beliefs, expected {dims.belief}")
     names = {"classes": CLASSES, "kinds": KINDS, "features": FEATURES, "actions": ACTIONS}
     names |= {"policies": POLICIES, "sensors": SENSORS, "reasons": REASONS}
-    own = {"software": software_versions(), "git_revision": git_revision()} if "software" not in header else {}
+    own = provenance() if "software" not in header else {}
     given = {k: v for k, v in header.items() if k not in ("complete", "ended_because", "content_hash")}
     fixed = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "level": level, "dims": dims._asdict()}
     merged = names | own | given | fixed
@@ -293,7 +301,7 @@ def fit(reason: str) -> str:
 
 
 def find(path: Path) -> Path:
-    """The log at `path`, or else the ``.part`` beside it.
+    """The log at `path`, or else the ``.part`` beside it; of a ``.part`` whose run has ended, the log.
 
     Raises
     ------
@@ -304,6 +312,8 @@ def find(path: Path) -> Path:
         return path
     if part_of(path).is_file():
         return part_of(path)
+    if path.suffix == ".part" and path.with_suffix("").is_file():
+        return path.with_suffix("")  # its run has ended since
     folder = path if path.is_dir() else path.parent
     if not folder.is_dir():
         raise UserError(f"no log {path}: folder {folder} does not exist; check the path")

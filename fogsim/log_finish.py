@@ -44,10 +44,12 @@ def finish(part: Path, path: Path, content_hash: str = "", because: str = "") ->
         log_file.release(passing)
         log_file.christen(passing, path)
     except FileExistsError as error:
-        raise UserError(f"{path} appeared during the run and is never overwritten: the log stays in {part}") from error
+        raise UserError(
+            f"{path} appeared during the run and is never overwritten: its frames stay in {part}"
+        ) from error
     except OSError as error:
         why = error.strerror or one_line(error)
-        remedy = f"the log stays in {part}: make room, then `fogsim log recover {path}`"
+        remedy = f"its frames stay in {part}: make room, then `fogsim log recover {part}`, or --out elsewhere"
         raise UserError(f"cannot write {path} ({why}): {remedy}") from error
     finally:
         passing.unlink(missing_ok=True)

@@ -99,7 +99,7 @@ class Recorder:
         self._one, self._packed = h5s.create_simple((1,)), self._records.id.get_type()
         self._cell = file["committed"].id
         largest = dtype.itemsize * ROWS + sum(c.dtype.itemsize * int(np.prod(s)) for c, s in self._fields)
-        self._need = 2 * largest + (ROOM >> 2)  # what a frame may take, what HDF5 adds to it, and what the end takes
+        self._need = 2 * largest + ROOM  # what a frame may take, what HDF5 adds to it, and what the end takes
         file.swmr_mode = True  # from here on only rows and cells: HDF5 can declare nothing new
         self._reserved = log_file.reserve(file, self._need + ROOM)
 
@@ -136,7 +136,7 @@ class Recorder:
             self._reserved = log_file.reserve(self._file, self._need + ROOM)
         except OSError as error:
             why = f"no room for frame {self._committed} of {self.part} ({error.strerror})"
-            raise UserError(f"{why}: make room, then `fogsim log recover {self.path}` keeps what is there") from error
+            raise UserError(f"{why}: make room, then run again") from error
 
     def _write(self, n: int, scans: dict[str, np.ndarray]) -> None:
         for name, row in scans.items():
