@@ -54,11 +54,12 @@ def follow(path: Path, seen: Any, wrong: Any) -> None:
     while True:
         try:
             with Replay(path, follow=True) as replay:
-                while not replay.complete:
+                ended = False
+                while not ended:
+                    ended = replay.complete
                     for n in range(seen.value, len(replay)):
                         wrong.value += not same(replay[n], pool[n])
                         seen.value = n + 1
-                    sleep(0.001)
                 return
         except UserError:  # not there yet
             sleep(0.001)
