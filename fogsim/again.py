@@ -80,7 +80,8 @@ def compare(kept: Replay, driven: Iterable[Frame]) -> Again:
 
 def apart(a: np.ndarray, b: np.ndarray) -> float:
     """The most by which two arrays differ; infinite where only one is a number."""
-    off = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a.astype(float) - b.astype(float)))
+    with np.errstate(invalid="ignore"):  # inf - inf
+        off = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a.astype(float) - b.astype(float)))
     return float(np.where(np.isnan(off), inf, off).max(initial=0.0))
 
 
