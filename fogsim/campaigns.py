@@ -265,8 +265,9 @@ def drive(job: Job) -> Outcome:
             replace_file(path.read_bytes(), job.log)
         return Outcome(job, rows)
     except Exception as error:
-        full = error.errno if isinstance(error, OSError) and error.errno in FULL else 0
-        cause = error.strerror if full and isinstance(error, OSError) else f"{type(error).__name__}: {one_line(error)}"
+        disk = error.__cause__ if isinstance(error, UserError) else error  # a recorder says it in its own words
+        full = disk.errno if isinstance(disk, OSError) and disk.errno in FULL else 0
+        cause = disk.strerror if full and isinstance(disk, OSError) else f"{type(error).__name__}: {one_line(error)}"
         return Outcome(job, [], str(cause), traceback.format_exc(), int(full or 0))
 
 

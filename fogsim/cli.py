@@ -65,6 +65,7 @@ def run(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Open a window on the run.")] = False,
     card: Card = None,
+    as_json: Json = False,
 ) -> None:
     """Drive one encounter of a scenario script into a log."""
     from fogsim import cards, commands, scripts
@@ -72,7 +73,7 @@ def run(
     base = scripts.resolve(scripts.load(scenario), filters, settings or [])
     base = cards.carded(base, card, [seed])
     cards.warn(base)
-    commands.run_script(base, seed, level, out, watch)
+    commands.run_script(base, seed, level, out, watch, as_json)
 
 
 @app.command()
@@ -123,10 +124,17 @@ def replay(
     export: Annotated[
         Path | None, typer.Option(metavar="FILE.mp4|.gif|.png", help="Into a file instead.", show_default=False)
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Drive it again from what it holds: is every frame the same?")
+    ] = False,
 ) -> None:
-    """Play a log in a window, or two side by side; or make a film, or a picture of one moment."""
+    """Play a log in a window, or two side by side; make a film or a picture; or drive it again and compare."""
     from fogsim import commands
 
+    if verify:
+        if (other, at, filters, export, speed) != (None, None, None, None, 1.0):
+            raise UserError("found --verify beside other things, expected one log: fogsim replay LOG.h5 --verify")
+        return commands.drive_again(path)
     beliefs = None if filters is None else commands.two(filters)
     commands.replay([path] if other is None else [path, other], at, speed, beliefs, export)
 
@@ -240,19 +248,19 @@ def serve(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(as_json: Json = False) -> None:
     """Check versions, GPU, display, numba's cache, checkpoints, and whether the golden run is still the same."""
     from fogsim import doctor as examination
 
-    raise typer.Exit(examination.examine())
+    raise typer.Exit(examination.examine(as_json))
 
 
 @logs.command()
 def info(path: OneLog, as_json: Json = False) -> None:
     """What a log says of itself."""
-    from fogsim import commands, log
+    from fogsim import commands
 
-    commands.show(log.info(path), as_json)
+    commands.info(path, as_json)
 
 
 @logs.command()
@@ -264,11 +272,15 @@ def verify(path: OneLog, as_json: Json = False) -> None:
 
 
 @logs.command()
-def recover(path: OneLog, as_json: Json = False) -> None:
+def recover(
+    path: OneLog,
+    out: Annotated[Path | None, typer.Option(metavar="NEW.h5", help="LOG.h5 if none.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
     """Make a log of what a killed run left in LOG.h5.part."""
     from fogsim import commands, log
 
-    commands.show({"path": str(log.recover(path))}, as_json)
+    commands.show({"path": str(log.recover(path, out))}, as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from math import inf
 from multiprocessing import get_context
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 from rich.text import Text
 
@@ -21,6 +21,7 @@ from fogsim import log, log_file, summary
 from fogsim.background import background_of
 from fogsim.driving import belief_names
 from fogsim.errors import UserError
+from fogsim.frame import Frame
 from fogsim.interrupt import until_interrupted
 from fogsim.runner import check, dims_of, run
 from fogsim.scenario import Scenario
@@ -126,13 +127,18 @@ def _watch(part: Path) -> None:
         Console(stderr=True).print(f"fogsim: {error}", markup=False, soft_wrap=True)
 
 
-def run_script(scenario: Scenario, seed: int, level: str, out: Path | None, watched: bool) -> None:
-    """``fogsim run``: one encounter into one log, and a table of what came of it."""
+def run_script(
+    scenario: Scenario, seed: int, level: str, out: Path | None, watched: bool, as_json: bool = False
+) -> None:
+    """``fogsim run``: one encounter into one log, and a table of what came of it, or what the log says as JSON."""
     path = out or REPLAYS / f"{scenario.name}-{seed}.h5"
     if out is None:
         make_folder(REPLAYS)
     window = record(scenario, seed, path, level, watched)
-    show_run(scenario, path)
+    if as_json:
+        info(path, as_json)
+    else:
+        show_run(scenario, path)
     if window is not None:
         with suppress(KeyboardInterrupt):
             window.join()
@@ -155,6 +161,28 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot create folder {folder} ({error.strerror}): choose another place") from error
+
+
+def drive_again(path: Path) -> None:
+    """``fogsim replay --verify``: whether the log's scenario and seed, driven again, give its frames; 2 if not."""
+    from fogsim import again
+
+    with log.Replay(path) as kept:
+        if problems := log.verify(kept.path):
+            raise UserError(f"{kept.path}: {'; '.join(problems)}")
+        with progress() as bar, closing(until_interrupted(again.drive(kept))) as driven:
+            task = bar.add_task(f"{kept.scenario['name']}, seed {kept.seed}", total=kept.scenario["duration"])
+            found = again.compare(kept, advancing(bar, task, driven))
+    if not found.same:
+        fail(f"{kept.path}: {found.text}")
+    print(f"{kept.path}: {found.text}")
+
+
+def advancing(bar: Progress, task: TaskID, driven: Iterable[Frame]) -> Iterator[Frame]:
+    """The frames, as the bar moves with their time."""
+    for frame in driven:
+        bar.update(task, completed=float(frame.time))
+        yield frame
 
 
 def replay(
@@ -265,8 +293,25 @@ def show(value: dict[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, value))
     for key, entry in value.items():
-        text = ", ".join(f"{k} {v}" for k, v in entry.items()) if isinstance(entry, dict) else entry
-        print(f"{key.replace('_', ' '):{width}}  {', '.join(text) if isinstance(text, list) else text}")
+        print(f"{key.replace('_', ' '):{width}}  {flat(entry)}")
+
+
+def flat(entry: Any) -> str:
+    """A value in one line; of nested ones the inner in brackets."""
+    if isinstance(entry, dict):
+        return ", ".join(f"{k} ({flat(v)})" if isinstance(v, dict) else f"{k} {flat(v)}" for k, v in entry.items())
+    if isinstance(entry, list):
+        return ", ".join(map(flat, entry))
+    return f"{entry:g}" if isinstance(entry, float) else str(entry)
+
+
+def info(path: Path, as_json: bool) -> None:
+    """``fogsim log info``: what a log says of itself, and what came of its run."""
+    told = log.info(path)
+    with log.Replay(path) as recorded:
+        if len(recorded) and "driver" in recorded.scenario:
+            told["outcome"] = summary.outcome(recorded)
+    show(told, as_json)
 
 
 def verify(path: Path, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """Logs: `Recorder` writes Frames to HDF5 while a run goes on, `Replay` reads them back, killed runs included.
 
-A run in progress is ``RUN.h5.part``; it is renamed to ``RUN.h5`` when it ends well. A second process may follow it.
+A run in progress is ``RUN.h5.part``, which a second process may follow; when it ends well it becomes ``RUN.h5``.
 How a log lies on disk is told in `fogsim.log_file`.
 """
 
@@ -11,101 +11,19 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
-from types import TracebackType
 from typing import Any
 
 import h5py
 import numpy as np
 
 from fogsim import log_file
-from fogsim.errors import UserError, one_line
-from fogsim.frame import SCAN_FIELDS, TIMING_FIELDS, Dims, Frame, schema
-from fogsim.log_file import ROWS, ContentHash
+from fogsim.errors import UserError
+from fogsim.frame import SCAN_FIELDS, TIMING_FIELDS, Frame, schema
+from fogsim.log_file import RECORDS, ROWS, ContentHash
+from fogsim.log_finish import finish
+from fogsim.recorder import Recorder
 
-FLUSH_SECONDS = 0.5  # of wall clock between flushes: what a watcher lags and a kill may cost
-
-
-class Recorder:
-    """Writes a log; a context manager. Leaving it normally makes the log complete and gives it its name.
-
-    After an exception, or a kill, ``PATH.part`` stays behind and can be read up to the last committed frame.
-
-    Parameters
-    ----------
-    path : path
-        The log to be. It and ``PATH.part`` must not exist, its folder must.
-    dims : Dims
-        Lengths of the axes of this run.
-    header : dict
-        ``seed`` (int), ``scenario`` (dict or JSON text), ``beliefs`` (names along the belief axis), and whatever
-        else is worth a root attribute (text, number, list of text).
-    level : {"scans", "beliefs"}
-        "beliefs" leaves `SCAN_FIELDS` out.
-
-    Attributes
-    ----------
-    ended_because, complete
-        May be set before leaving; what is stored when the run ends well.
-
-    Raises
-    ------
-    UserError
-        If the log or its ``.part`` exists, or the folder does not or cannot be written.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], dims: Dims, header: dict[str, Any], level: str = "scans") -> None:
-        self.path, self.part = Path(path), log_file.part_of(Path(path))
-        self.complete, self.ended_because = True, "end of run"
-        self._dims, self._columns = dims, log_file.columns(level)
-        attributes = log_file.root_attributes(dims, header, level)
-        self._hash = ContentHash(attributes["scenario_sha256"], attributes["seed"])
-        self._rows: list[dict[str, np.ndarray]] = []
-        self._committed, self._flushed_at = 0, -np.inf  # the first frame is committed at once
-        self._file = log_file.create(self.path, self.part)
-        self._datasets = log_file.declare(self._file, self._columns, dims, attributes)
-
-    def append(self, frame: Frame) -> None:
-        """Take one frame; it is on disk within `ROWS` frames, or with the first frame after `FLUSH_SECONDS`.
-
-        Raises
-        ------
-        ValueError
-            If a field has another shape than the dims say, or would lose something in the log's dtype.
-        """
-        self._rows.append({c.name: log_file.as_row(c, getattr(frame, c.name), self._dims) for c in self._columns})
-        if len(self._rows) >= ROWS or monotonic() - self._flushed_at >= FLUSH_SECONDS:
-            self._flush()
-
-    def _flush(self) -> None:
-        n = self._committed + len(self._rows)
-        if self._rows:
-            for name, dataset in self._datasets.items():
-                block = np.stack([row[name] for row in self._rows])
-                dataset.resize(n, axis=0)
-                dataset[self._committed :] = block
-                self._hash.update(name, block)
-            self._file.flush()  # rows first, and only then the word that they are there
-            self._file["committed"][0] = n
-            self._file.flush()
-        self._rows, self._committed, self._flushed_at = [], n, monotonic()
-
-    def __enter__(self) -> Recorder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        because = self.ended_because if kind is None else f"{kind.__name__}: {one_line(error)}"
-        try:
-            self._flush()
-            self._file["content_hash"][0] = self._hash.hexdigest()
-            self._file["ended_because"][0] = log_file.fit(because)
-            self._file["complete"][0] = self.complete and kind is None
-        finally:
-            self._file.close()
-        if kind is None:
-            log_file.publish(self.part, self.path)
+__all__ = ["Recorder", "Replay", "content_hash", "info", "recover", "verify"]
 
 
 class Replay:
@@ -140,6 +58,7 @@ class Replay:
         self.path = log_file.find(Path(path))
         self._follow, self._growing = follow, log_file.in_writing(self.path)
         self._kept: dict[str, h5py.Dataset] = {}
+        self._read_until = 0  # of the records
         self._file = log_file.open_log(self.path)
         try:
             self._read_header()
@@ -156,16 +75,23 @@ class Replay:
         self.seed: int = self.header["seed"]
         self.beliefs: tuple[str, ...] = tuple(self.header["beliefs"])
         self.level: str = self.header["level"]
-        self.dims = Dims(**{k: v for k, v in self.header["dims"].items() if k in Dims._fields})
+        self.dims = log_file.dims_of(self._file.attrs["dims"])
         held = log_file.columns(self.level, self.header["schema_version"])
+        self._records = log_file.records(self.path, self._file, held, self.dims)
         for column in held:
-            self._keep(column.name, log_file.checked(self.path, self._file, column, self.dims))
+            if self._records is None or column.name in SCAN_FIELDS:
+                self._keep(column.name, log_file.checked(self.path, self._file, column, self.dims))
         self._names = [c.name for c in held]
         self._absent = {c.name: log_file.absent(c, self.dims) for c in schema() if c.name not in self._names}
         self._length = self._committed()
         shortest = min(map(len, self._datasets()))
         if not 0 <= self._length <= shortest:
             raise UserError(f"{self.path} is damaged: {self._length} frames committed, {shortest} found; record again")
+
+    def stored_sizes(self) -> Iterator[tuple[str, int]]:
+        """Bytes that each dataset of frames takes in the file, compressed, the largest first."""
+        sizes = {dataset.name[1:]: dataset.id.get_storage_size() for dataset in self._datasets()}
+        yield from sorted(sizes.items(), key=lambda item: -item[1])
 
     def _committed(self) -> int:
         """How many frames to trust; datasets that this process remembers as shorter are looked at anew."""
@@ -176,7 +102,8 @@ class Replay:
         return committed
 
     def _datasets(self) -> Iterator[h5py.Dataset]:
-        return map(self._dataset, self._names)
+        packed = [] if self._records is None else [RECORDS]
+        return map(self._dataset, [*packed, *(n for n in self._names if not packed or n in SCAN_FIELDS)])
 
     def _dataset(self, name: str) -> h5py.Dataset:
         return self._kept[name] if name in self._kept else self._file[log_file.dataset_path(name)]
@@ -258,11 +185,27 @@ class Replay:
 
     def _read(self, name: str, start: int, stop: int) -> np.ndarray:
         try:
-            rows = self._dataset(name)[start:stop]
+            rows = self._rows(name, start, stop)
         except log_file.UNREADABLE as error:
             raise log_file.damaged(self.path, error, f" in {name!r}, frames {start} to {stop}") from error
         rows.flags.writeable = False
         return rows
+
+    def _rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        if self._records is None or name in SCAN_FIELDS:
+            return self._dataset(name)[start:stop]
+        self._read_records(stop)
+        return self._records[name][start:stop]
+
+    def _read_records(self, stop: int) -> None:
+        """Read each record once: what is committed stays as it is."""
+        assert self._records is not None
+        if stop > self._read_until:
+            if stop > len(self._records):
+                self._records = np.resize(self._records, max(stop, 2 * len(self._records)))
+            new = self._dataset(RECORDS)[self._read_until : stop]
+            self._records[self._read_until : stop] = new.view(self._records.dtype)
+            self._read_until = stop
 
     def __enter__(self) -> Replay:
         return self
@@ -288,10 +231,10 @@ def _hash_of(replay: Replay) -> str:
     return digest.hexdigest()
 
 
-def recover(path: str | os.PathLike[str]) -> Path:
-    """Copy the committed frames of a killed run's ``X.h5.part`` to a clean ``X.h5``; the ``.part`` stays.
+def recover(path: str | os.PathLike[str], out: Path | None = None) -> Path:
+    """Copy the committed frames of a killed run's ``X.h5.part`` to a clean ``X.h5``, or `out`; the ``.part`` stays.
 
-    The copy keeps the header of the run, is not complete, and says "recovered".
+    The copy keeps the header of the run, is not complete unless the run was, and says "recovered".
 
     Returns
     -------
@@ -300,29 +243,18 @@ def recover(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     UserError
-        If there is no ``.part``, ``X.h5`` exists, or the ``.part`` cannot be read.
+        If there is no ``.part``, the copy exists or cannot be written, or the ``.part`` cannot be read.
     """
     found = log_file.find(Path(path))
     if found.suffix != ".part":
         raise UserError(f"{found} has its final name, there is nothing to recover: recover is for a killed run's .part")
-    target = found.with_suffix("")
+    target = out or found.with_suffix("")
+    if not target.parent.is_dir():
+        raise UserError(f"folder {target.parent} does not exist: create it first (mkdir -p {target.parent})")
     if target.exists():
         raise UserError(f"{target} exists already and is never overwritten: move it away to recover {found}")
-    copy = target.with_name(target.name + ".recovered")
-    try:
-        _copy_committed(found, copy)
-        copy.rename(target)
-    finally:
-        log_file.part_of(copy).unlink(missing_ok=True)
+    finish(found, target, content_hash(found), "recovered")
     return target
-
-
-def _copy_committed(found: Path, copy: Path) -> None:
-    with Replay(found) as replay, Recorder(copy, replay.dims, replay.header, replay.level) as recorder:
-        for frame in replay:
-            recorder.append(frame)
-        recorder.complete = replay.complete
-        recorder.ended_because = "; ".join(filter(None, ("recovered", replay.ended_because)))
 
 
 def verify(path: str | os.PathLike[str]) -> list[str]:
@@ -350,9 +282,9 @@ def _header_problems(replay: Replay) -> Iterator[str]:
     if len(replay.beliefs) != replay.dims.belief:
         yield f"{len(replay.beliefs)} names of beliefs, expected {replay.dims.belief}"
     if not log_file.in_writing(replay.path):
-        for name, dataset in zip(replay._names, replay._datasets(), strict=True):
+        for dataset in replay._datasets():
             if len(dataset) != len(replay):
-                yield f"{name} has {len(dataset)} frames, expected {len(replay)}"
+                yield f"{dataset.name[1:]} has {len(dataset)} frames, expected {len(replay)}"
 
 
 def _content_problems(replay: Replay) -> Iterator[str]:
@@ -370,9 +302,13 @@ def _content_problems(replay: Replay) -> Iterator[str]:
 
 
 def info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a log says of itself, ready for JSON: scenario, seed, frames, duration (s), size (bytes), versions..."""
+    """What a log says of itself, ready for JSON: `duration` in s, visibilities in m, sizes in bytes.
+
+    `content_hash` is computed from the frames; `as_recorded` is whether the recorder stored the same, null where it
+    stored none.
+    """
     with Replay(path) as replay:
-        time = replay.column("time")
+        time, dims, found, stored = replay.column("time"), replay.dims, _hash_of(replay), replay.stored_hash
         return {
             "path": str(replay.path),
             "scenario": replay.scenario.get("name", ""),
@@ -382,10 +318,27 @@ def info(path: str | os.PathLike[str]) -> dict[str, Any]:
             "duration": float(time[-1] - time[0]) if len(time) else 0.0,
             "complete": replay.complete,
             "ended_because": replay.ended_because,
+            "fog": _fog(replay),
+            "beams": [dims.ring, dims.column],
             "beliefs": list(replay.beliefs),
+            "driver": replay.scenario.get("driver", {}),
+            "card": replay.scenario.get("card", {}).get("encounters", 0),
+            "decision_at": [float(t) for t in time[replay.column("at_decision_point")]],
+            "collided": bool(replay.column("collided").any()),
             "size": replay.path.stat().st_size,
-            "content_hash": _hash_of(replay),
+            "stored": dict(replay.stored_sizes()),
+            "content_hash": found,
+            "as_recorded": found == stored if stored else None,
+            "scenario_sha256": replay.header["scenario_sha256"],
             "schema_version": replay.header["schema_version"],
+            "recorded": replay.header.get("recorded", ""),
+            "platform": replay.header.get("platform", ""),
             "software": replay.header["software"],
             "git_revision": replay.header["git_revision"],
         }
+
+
+def _fog(replay: Replay) -> dict[str, Any]:
+    """As reported to the filters, and as it truly was at the start."""
+    true = replay.column("visibility")
+    return {**replay.scenario.get("fog", {}), "true_visibility": float(true[0]) if len(true) else None}

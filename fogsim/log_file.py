@@ -17,10 +17,12 @@ import json
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import h5py
 import numpy as np
@@ -33,7 +35,10 @@ from fogsim.frame import ACTIONS, KINDS, POLICIES, SCAN_FIELDS, SENSORS, SINCE, 
 SCHEMA = "fogsim"
 SCHEMA_VERSION = 5
 LEVELS = ("scans", "beliefs")
-ROWS = 32  # frames per buffer, per chunk of a small field, and per read
+ROWS = 32  # frames per read, and per chunk of `RECORDS`
+RECORDS = "records"  # in a run's log: all fields but scans
+COMPRESSED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+ROOM = 1 << 18  # bytes that are reserved at a time
 JSON_ATTRIBUTES = ("software", "dims")
 REASON_BYTES = 400
 # In byte 11 of an HDF5 superblock (version 3): bit 0 is open for writing, bit 2 open for SWMR writing.
@@ -82,6 +87,13 @@ def software_versions() -> dict[str, str]:
     return versions
 
 
+def provenance() -> dict[str, Any]:
+    """By what, where and when a log is recorded; no part of its content."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    system = {"platform": platform.platform(), "recorded": now}
+    return {"software": software_versions(), "git_revision": git_revision(), **system}
+
+
 class ContentHash:
     """sha256 over scenario, seed and every field but wall times, whatever the chunks and the compression."""
 
@@ -110,7 +122,7 @@ def root_attributes(dims: Dims, header: dict[str, Any], level: str) -> dict[str,
         raise ValueError(f"found {len(header['beliefs'])} names of beliefs, expected {dims.belief}")
     names = {"classes": CLASSES, "kinds": KINDS, "features": FEATURES, "actions": ACTIONS}
     names |= {"policies": POLICIES, "sensors": SENSORS, "reasons": REASONS}
-    own = {"software": software_versions(), "git_revision": git_revision()} if "software" not in header else {}
+    own = provenance() if "software" not in header else {}
     given = {k: v for k, v in header.items() if k not in ("complete", "ended_because", "content_hash")}
     fixed = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "level": level, "dims": dims._asdict()}
     merged = names | own | given | fixed
@@ -125,45 +137,139 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def create(path: Path, part: Path) -> h5py.File:
-    """A new file `part`, unless that or `path` exists."""
+def record_dtype(fields: list[Column], dims: Dims) -> np.dtype:
+    """One frame but its scans, as a record of packed bytes."""
+    kept = [c for c in fields if c.name not in SCAN_FIELDS]
+    return np.dtype([(c.name, c.dtype.newbyteorder("<"), c.shape(dims)) for c in kept])
+
+
+def records(path: Path, file: h5py.File, fields: list[Column], dims: Dims) -> np.ndarray | None:
+    """Room for the records of a run's log, none in a finished one.
+
+    Raises
+    ------
+    UserError
+        If they are not as the schema says.
+    """
+    if RECORDS not in file:
+        return None
+    dtype = record_dtype(fields, dims)
+    if file[RECORDS].dtype.itemsize != dtype.itemsize:
+        raise UserError(f"{path} has records of another version of fogsim: record it again")
+    return np.zeros(ROWS, dtype)
+
+
+def dims_of(text: str) -> Dims:
+    """The axes, of the root attribute."""
+    return Dims(**{k: v for k, v in json.loads(text).items() if k in Dims._fields})
+
+
+def check_free(path: Path) -> None:
+    """Refuse a log that is there already, finished or not, or has no folder.
+
+    Raises
+    ------
+    UserError
+    """
+    part = part_of(path)
     if path.exists():
         raise UserError(f"{path} exists already and is never overwritten: choose another name or remove it")
     if part.exists():
         raise UserError(f"{part} is of a running or killed run: choose another name, or `fogsim log recover {path}`")
     if not path.parent.is_dir():
         raise UserError(f"folder {path.parent} does not exist: create it first (mkdir -p {path.parent})")
+
+
+def passing_name(path: Path) -> Path:
+    """A hidden name of its own beside `path`, for as long as it is not whole."""
+    return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+
+
+def create(path: Path) -> h5py.File:
+    """A new file, once there is room for what every log holds.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    with path.open("xb") as stream:
+        allocate(stream.fileno(), 0, ROOM)
+    file = h5py.File(path, "w", libver="latest")
+    reserve(file, ROOM)
+    return file
+
+
+def reserve(file: h5py.File, size: int) -> int:
+    """Have the disk keep `size` bytes for what HDF5 writes next: where a file cannot grow it crashes; their end.
+
+    Raises
+    ------
+    OSError
+        If there is no room.
+    """
+    end = file.id.get_filesize()
+    allocate(file.id.get_vfd_handle(), end, size)
+    return end + size
+
+
+def release(path: Path) -> None:
+    """Give back what was reserved of a closed file and not needed, and see that the rest is on disk."""
+    with path.open("rb+") as stream:
+        stream.truncate(_superblock(path)[1])
+        os.fsync(stream.fileno())
+
+
+def allocate(descriptor: int, start: int, size: int) -> None:
+    """Bytes of a file that will not find the disk full, where the system can promise it."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, start, size)
+
+
+def christen(made: Path, path: Path) -> None:
+    """Give a file its name, unless another has it.
+
+    Raises
+    ------
+    FileExistsError
+    """
     try:
-        return h5py.File(part, "x", libver="latest")
-    except OSError as error:
-        raise UserError(f"cannot write {part}: {one_line(error)}; choose another folder") from error
+        os.link(made, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a drive without links
+        if path.exists():
+            raise FileExistsError(path) from None
+        made.rename(path)
+    made.unlink(missing_ok=True)
 
 
-def declare(file: h5py.File, fields: list[Column], dims: Dims, attributes: dict[str, Any]) -> dict[str, h5py.Dataset]:
-    """Create everything a log will ever hold and let readers in; returns the fields' datasets."""
-    for name, value in attributes.items():
-        file.attrs[name] = value
-    datasets = {c.name: _declare_column(file, c, dims) for c in fields}
-    _declare_cell(file, "committed", np.dtype(np.int64), "frames that may be trusted")
-    _declare_cell(file, "complete", np.dtype(np.uint8), "1 when the run went to its end")
-    _declare_cell(file, "ended_because", h5py.string_dtype("utf-8", REASON_BYTES), "why the run ended")
-    _declare_cell(file, "content_hash", h5py.string_dtype("ascii", 64), "sha256 of all but /timing")
-    file.swmr_mode = True  # from here on only rows and cells: HDF5 can declare nothing new
-    return datasets
+def describe(dataset: h5py.Dataset, column: Column) -> None:
+    """Units, dims and description of a field."""
+    _describe(dataset, column.unit, ["frame", *column.dims], column.description)
 
 
-def _declare_column(file: h5py.File, column: Column, dims: Dims) -> h5py.Dataset:
-    shape, scan = column.shape(dims), column.name in SCAN_FIELDS
+def declare_scan(file: h5py.File, column: Column, dims: Dims) -> h5py.Dataset:
+    """A field of scans: a chunk a frame."""
+    shape = column.shape(dims)
     dataset = file.create_dataset(
         dataset_path(column.name),
         shape=(0, *shape),
         maxshape=(None, *shape),
-        chunks=(1 if scan else ROWS, *shape),
+        chunks=(1, *(n or 1 for n in shape)),
         dtype=column.dtype.newbyteorder("<"),
-        **({"compression": "gzip", "compression_opts": 1, "shuffle": True} if scan else {}),
+        **COMPRESSED,
     )
-    _describe(dataset, column.unit, ["frame", *column.dims], column.description)
+    describe(dataset, column)
     return dataset
+
+
+def declare_cells(file: h5py.File) -> None:
+    """What is said of a log as a whole, and changes while it is written."""
+    _declare_cell(file, "committed", np.dtype(np.int64), "frames that may be trusted")
+    _declare_cell(file, "complete", np.dtype(np.uint8), "1 when the run went to its end")
+    _declare_cell(file, "ended_because", h5py.string_dtype("utf-8", REASON_BYTES), "why the run ended")
+    _declare_cell(file, "content_hash", h5py.string_dtype("ascii", 64), "sha256 of all but /timing")
 
 
 def _declare_cell(file: h5py.File, name: str, dtype: np.dtype, description: str) -> None:
@@ -175,25 +281,18 @@ def _describe(dataset: h5py.Dataset, unit: str, dims: list[str], description: st
     dataset.attrs["units"], dataset.attrs["dims"], dataset.attrs["description"] = unit, dims, description
 
 
-def as_row(column: Column, value: Any, dims: Dims) -> np.ndarray:
-    """A copy of a field's value in the log's dtype: lossless, or refused."""
+def as_row(column: Column, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A field's value in the log's dtype: lossless, or refused."""
     given = np.asarray(value)
-    if given.shape != column.shape(dims):
-        raise ValueError(f"Frame.{column.name} has shape {given.shape}, expected {column.shape(dims)}")
+    if given.shape != shape:
+        raise ValueError(f"Frame.{column.name} has shape {given.shape}, expected {shape}")
+    if given.dtype == column.dtype:
+        return given
     with np.errstate(invalid="ignore", over="ignore"):
         row = given.astype(column.dtype)
-    if given.dtype != column.dtype and not np.array_equal(row, given, equal_nan=given.dtype.kind == "f"):
+    if not np.array_equal(row, given, equal_nan=given.dtype.kind == "f"):
         raise ValueError(f"Frame.{column.name} is {given.dtype} and does not fit {column.dtype}: convert it first")
     return row
-
-
-def publish(part: Path, path: Path) -> None:
-    """Make sure the log is on disk, then give it its name."""
-    with part.open("rb+") as stream:
-        os.fsync(stream.fileno())
-    if path.exists():
-        raise UserError(f"{path} appeared during the run and is never overwritten: the log stays in {part}")
-    part.rename(path)
 
 
 def fit(reason: str) -> str:
@@ -202,7 +301,7 @@ def fit(reason: str) -> str:
 
 
 def find(path: Path) -> Path:
-    """The log at `path`, or else the ``.part`` beside it.
+    """The log at `path`, or else the ``.part`` beside it; of a ``.part`` whose run has ended, the log.
 
     Raises
     ------
@@ -213,6 +312,8 @@ def find(path: Path) -> Path:
         return path
     if part_of(path).is_file():
         return part_of(path)
+    if path.suffix == ".part" and path.with_suffix("").is_file():
+        return path.with_suffix("")  # its run has ended since
     folder = path if path.is_dir() else path.parent
     if not folder.is_dir():
         raise UserError(f"no log {path}: folder {folder} does not exist; check the path")

@@ -16,7 +16,7 @@ import pytest
 from fogsim.errors import UserError
 from fogsim.frame import SCAN_FIELDS, TIMING_FIELDS, schema
 from fogsim.log import Recorder, Replay, content_hash, info, recover, verify
-from fogsim.log_file import ROWS, columns, dataset_path, in_writing
+from fogsim.log_file import ROWS, _superblock, columns, dataset_path, in_writing
 from tests.frames import HEADER, SMALL, assert_same, frames, record
 
 ROOT = Path(__file__).parents[1]
@@ -121,7 +121,8 @@ def test_a_dataset_explains_itself(tmp_path):
             dataset = file[dataset_path(column.name)]
             assert (dataset.attrs["units"], dataset.attrs["description"]) == (column.unit, column.description)
             assert tuple(dataset.attrs["dims"]) == ("frame", *column.dims)
-            assert (dataset.compression == "gzip") == (column.name in SCAN_FIELDS)
+            assert (dataset.compression, dataset.shuffle) == ("gzip", True)
+            assert (dataset.chunks[0] == 1) == (column.name in SCAN_FIELDS)
             assert dataset.name.startswith("/timing/") == (column.name in TIMING_FIELDS)
 
 
@@ -280,7 +281,7 @@ def test_a_killed_run_opens_up_to_the_last_committed_frame(tmp_path, child, afte
     assert in_writing(tmp_path / "a.h5.part")
     with Replay(path) as replay:
         committed = len(replay)
-        assert committed > max(0, after - ROWS)
+        assert committed >= after
         for row, back in zip(frames(committed), replay, strict=True):
             assert_same(row, back)
         assert (replay.complete, replay.ended_because) == (False, "")
@@ -312,7 +313,7 @@ def test_following_a_run_in_another_process(tmp_path, child):
         assert seen == [1, 1 + ROWS, 1 + 2 * ROWS, 1 + 3 * ROWS]
         process.communicate("end\n")
         assert process.returncode == 0
-        assert (tmp_path / "a.h5").exists()
+        assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
         assert replay.complete
         for row, back in zip(frames(1 + 3 * ROWS), replay, strict=True):
             assert_same(row, back)
@@ -321,15 +322,44 @@ def test_following_a_run_in_another_process(tmp_path, child):
         assert verify(tmp_path / "a.h5") == []  # in a process that has the file open since it was short
 
 
+def test_a_frame_can_be_read_elsewhere_as_soon_as_append_is_back(tmp_path, child):
+    process = child(tmp_path / "a.h5")
+    tell(process, "1")
+    with Replay(tmp_path / "a.h5", follow=True) as replay:
+        for n in range(2, ROWS + 4):
+            tell(process, "1")
+            assert len(replay) == n
+            assert_same(replay[-1], frames(n)[-1])
+
+
+def test_a_run_that_has_ended_is_found_by_the_name_it_had(tmp_path):
+    path = record(tmp_path / "a.h5", frames(2))
+    with Replay(tmp_path / "a.h5.part", follow=True) as replay:
+        assert (replay.path, len(replay)) == (path, 2)
+
+
+def test_the_records_of_a_run_explain_themselves(tmp_path):
+    with Recorder(tmp_path / "a.h5", SMALL, HEADER) as recorder:
+        recorder.append(frames(1)[0])
+        with h5py.File(recorder.part, swmr=True) as file:
+            told = json.loads(file["records"].attrs["fields"])
+            fields = np.dtype([(name, kind, *(map(tuple, shape))) for name, kind, *shape in told])
+            record_ = file["records"][:].view(fields)[0]
+            assert record_["time"] == 0.0
+            assert set(fields.names) == {c.name for c in schema()} - set(SCAN_FIELDS)
+
+
 def test_a_truncated_log_of_a_killed_run_is_refused_at_once(tmp_path, child):
     process = child(tmp_path / "a.h5")
     tell(process, "70")
     process.kill()
     process.wait()
     data = (tmp_path / "a.h5.part").read_bytes()
-    for keep in (100, len(data) // 5, len(data) - 1):
+    needed = _superblock(tmp_path / "a.h5.part")[1]
+    assert needed < len(data)  # room that the run had reserved
+    for keep in (100, needed // 5, needed - 1):
         (tmp_path / "cut.h5.part").write_bytes(data[:keep])
-        with pytest.raises(UserError, match=f"truncated or damaged .{keep} bytes of {len(data)}"):
+        with pytest.raises(UserError, match=f"truncated or damaged .{keep} bytes of {needed}"):
             Replay(tmp_path / "cut.h5")
 
 
