@@ -103,8 +103,8 @@ class Recorder:
         self._cell = file["committed"].id
         largest = dtype.itemsize * ROWS + sum(c.dtype.itemsize * int(np.prod(s)) for c, s in self._fields)
         self._need = 2 * largest + ROOM  # what a frame may take, what HDF5 adds to it, and what the end takes
-        file.swmr_mode = True  # from here on only rows and cells: HDF5 can declare nothing new
         self._reserved = log_writing.reserve(file, self._need + ROOM)
+        file.swmr_mode = True  # from here on only rows and cells: HDF5 can declare nothing new
 
     def append(self, frame: Frame) -> None:
         """Take one frame; it is committed when this returns.
@@ -143,9 +143,8 @@ class Recorder:
 
     def _write(self, n: int, scans: dict[str, np.ndarray]) -> None:
         for name, row in scans.items():
-            if name in self._scans:
-                self._scans[name].resize(n + 1, axis=0)
-                self._scans[name][n] = row
+            self._scans[name].resize(n + 1, axis=0)
+            self._scans[name][n] = row
         self._records.id.set_extent((n + 1,))
         place = self._records.id.get_space()
         place.select_hyperslab((n,), (1,))
