@@ -36,6 +36,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/bench/campaign.py
 	$(BIN)/python tests/bench/score.py
 	$(BIN)/python tests/bench/viewer.py
+	$(BIN)/python tests/bench/log.py
 	$(BIN)/python tests/bench/kernels.py
 	$(BIN)/python tests/bench/serving.py
 	$(BIN)/python tests/bench/posterior_gpu.py

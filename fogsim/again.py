@@ -15,7 +15,8 @@ from fogsim.background import background_of
 from fogsim.errors import UserError
 from fogsim.frame import TIMING_FIELDS, Frame
 from fogsim.log import Replay, content_hash
-from fogsim.log_file import ContentHash, as_row
+from fogsim.log_file import ContentHash
+from fogsim.log_writing import as_row
 from fogsim.resolved import scenario_of
 from fogsim.runner import check, run
 

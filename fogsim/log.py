@@ -55,11 +55,13 @@ class Replay:
     """
 
     def __init__(self, path: str | os.PathLike[str], follow: bool = False) -> None:
-        self.path = log_file.find(Path(path))
-        self._follow, self._growing = follow, log_file.in_writing(self.path)
+        self._follow = follow
         self._kept: dict[str, h5py.Dataset] = {}
         self._read_until = 0  # of the records
-        self._file = log_file.open_log(self.path)
+        try:
+            self._open(Path(path))
+        except FileNotFoundError:  # its run has ended since it was found
+            self._open(Path(path))
         try:
             self._read_header()
         except UserError:
@@ -68,6 +70,11 @@ class Replay:
         except (*log_file.UNREADABLE, ValueError, TypeError) as error:
             self._file.close()
             raise log_file.damaged(self.path, error) from error
+
+    def _open(self, path: Path) -> None:
+        self.path = log_file.find(path)
+        self._growing = log_file.in_writing(self.path)
+        self._file = log_file.open_log(self.path)
 
     def _read_header(self) -> None:
         self.header = {name: log_file.decode(name, value) for name, value in self._file.attrs.items()}

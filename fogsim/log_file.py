@@ -1,12 +1,17 @@
-"""What a log looks like on disk: its datasets and attributes, how they are declared, found, opened and checked.
+"""What a log looks like on disk, and how it is found, opened and checked.
 
-- one dataset per `Frame` field, first axis the frame; wall times in the group ``/timing``;
-- ``committed`` (1,): frames that may be trusted. Rows are flushed before it is, so that a reader at any moment, or
-  after ``kill -9``, finds every committed row whole;
-- ``complete``, ``ended_because``, ``content_hash`` (1,): datasets, as HDF5 freezes attributes while it lets a second
-  process read (single writer, multiple readers: SWMR);
+A finished log:
+
+- one dataset per `Frame` field, first axis the frame, compressed; wall times in the group ``/timing``;
+- ``committed`` (1,): frames that may be trusted; ``complete``, ``ended_because``, ``content_hash`` (1,);
 - root attributes: schema, software, git revision, seed, scenario as JSON with its sha256, names along the axes;
 - every dataset has the attributes units, dims and description. Nothing is pickled.
+
+The ``.part`` of a run differs in one thing: instead of all fields but scans it has ``records`` (frames,), a frame each
+packed into bytes as the attribute ``fields`` says (JSON of NumPy's dtype). To commit a frame is then to write one row.
+It is flushed before ``committed`` is, so that a reader at any moment, or after ``kill -9``, finds every committed row
+whole; and nothing else changes, as HDF5 freezes the rest while it lets a second process read (single writer, multiple
+readers: SWMR). Runs of earlier versions have datasets per field here too.
 """
 
 from __future__ import annotations
@@ -14,7 +19,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -22,7 +26,6 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import h5py
 import numpy as np
@@ -37,10 +40,7 @@ SCHEMA_VERSION = 5
 LEVELS = ("scans", "beliefs")
 ROWS = 32  # frames per read, and per chunk of `RECORDS`
 RECORDS = "records"  # in a run's log: all fields but scans
-COMPRESSED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-ROOM = 1 << 18  # bytes that are reserved at a time
 JSON_ATTRIBUTES = ("software", "dims")
-REASON_BYTES = 400
 # In byte 11 of an HDF5 superblock (version 3): bit 0 is open for writing, bit 2 open for SWMR writing.
 WRITING_FLAGS = 0b101
 UNREADABLE = (OSError, RuntimeError, KeyError)  # what h5py raises on a damaged file
@@ -164,142 +164,6 @@ def dims_of(text: str) -> Dims:
     return Dims(**{k: v for k, v in json.loads(text).items() if k in Dims._fields})
 
 
-def check_free(path: Path) -> None:
-    """Refuse a log that is there already, finished or not, or has no folder.
-
-    Raises
-    ------
-    UserError
-    """
-    part = part_of(path)
-    if path.exists():
-        raise UserError(f"{path} exists already and is never overwritten: choose another name or remove it")
-    if part.exists():
-        raise UserError(f"{part} is of a running or killed run: choose another name, or `fogsim log recover {path}`")
-    if not path.parent.is_dir():
-        raise UserError(f"folder {path.parent} does not exist: create it first (mkdir -p {path.parent})")
-
-
-def passing_name(path: Path) -> Path:
-    """A hidden name of its own beside `path`, for as long as it is not whole."""
-    return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-
-
-def create(path: Path) -> h5py.File:
-    """A new file, once there is room for what every log holds.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
-    """
-    with path.open("xb") as stream:
-        allocate(stream.fileno(), 0, ROOM)
-    file = h5py.File(path, "w", libver="latest")
-    reserve(file, ROOM)
-    return file
-
-
-def reserve(file: h5py.File, size: int) -> int:
-    """Have the disk keep `size` bytes for what HDF5 writes next: where a file cannot grow it crashes; their end.
-
-    Raises
-    ------
-    OSError
-        If there is no room.
-    """
-    end = file.id.get_filesize()
-    allocate(file.id.get_vfd_handle(), end, size)
-    return end + size
-
-
-def release(path: Path) -> None:
-    """Give back what was reserved of a closed file and not needed, and see that the rest is on disk."""
-    with path.open("rb+") as stream:
-        stream.truncate(_superblock(path)[1])
-        os.fsync(stream.fileno())
-
-
-def allocate(descriptor: int, start: int, size: int) -> None:
-    """Bytes of a file that will not find the disk full, where the system can promise it."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, start, size)
-
-
-def christen(made: Path, path: Path) -> None:
-    """Give a file its name, unless another has it.
-
-    Raises
-    ------
-    FileExistsError
-    """
-    try:
-        os.link(made, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a drive without links
-        if path.exists():
-            raise FileExistsError(path) from None
-        made.rename(path)
-    made.unlink(missing_ok=True)
-
-
-def describe(dataset: h5py.Dataset, column: Column) -> None:
-    """Units, dims and description of a field."""
-    _describe(dataset, column.unit, ["frame", *column.dims], column.description)
-
-
-def declare_scan(file: h5py.File, column: Column, dims: Dims) -> h5py.Dataset:
-    """A field of scans: a chunk a frame."""
-    shape = column.shape(dims)
-    dataset = file.create_dataset(
-        dataset_path(column.name),
-        shape=(0, *shape),
-        maxshape=(None, *shape),
-        chunks=(1, *(n or 1 for n in shape)),
-        dtype=column.dtype.newbyteorder("<"),
-        **COMPRESSED,
-    )
-    describe(dataset, column)
-    return dataset
-
-
-def declare_cells(file: h5py.File) -> None:
-    """What is said of a log as a whole, and changes while it is written."""
-    _declare_cell(file, "committed", np.dtype(np.int64), "frames that may be trusted")
-    _declare_cell(file, "complete", np.dtype(np.uint8), "1 when the run went to its end")
-    _declare_cell(file, "ended_because", h5py.string_dtype("utf-8", REASON_BYTES), "why the run ended")
-    _declare_cell(file, "content_hash", h5py.string_dtype("ascii", 64), "sha256 of all but /timing")
-
-
-def _declare_cell(file: h5py.File, name: str, dtype: np.dtype, description: str) -> None:
-    # With a value, so that it has its place in the file now: a reader that came before the place was there errs.
-    _describe(file.create_dataset(name, data=np.zeros(1, dtype)), "", ["run"], description)
-
-
-def _describe(dataset: h5py.Dataset, unit: str, dims: list[str], description: str) -> None:
-    dataset.attrs["units"], dataset.attrs["dims"], dataset.attrs["description"] = unit, dims, description
-
-
-def as_row(column: Column, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """A field's value in the log's dtype: lossless, or refused."""
-    given = np.asarray(value)
-    if given.shape != shape:
-        raise ValueError(f"Frame.{column.name} has shape {given.shape}, expected {shape}")
-    if given.dtype == column.dtype:
-        return given
-    with np.errstate(invalid="ignore", over="ignore"):
-        row = given.astype(column.dtype)
-    if not np.array_equal(row, given, equal_nan=given.dtype.kind == "f"):
-        raise ValueError(f"Frame.{column.name} is {given.dtype} and does not fit {column.dtype}: convert it first")
-    return row
-
-
-def fit(reason: str) -> str:
-    """As much of a text as the log has bytes for."""
-    return reason.encode()[:REASON_BYTES].decode(errors="ignore")
-
-
 def find(path: Path) -> Path:
     """The log at `path`, or else the ``.part`` beside it; of a ``.part`` whose run has ended, the log.
 
@@ -331,10 +195,10 @@ def _some(names: list[str]) -> str:
 
 def in_writing(path: Path) -> bool:
     """Whether an HDF5 file is open for writing, or was when its writer was killed."""
-    return bool(_superblock(path)[0] & WRITING_FLAGS)
+    return bool(superblock(path)[0] & WRITING_FLAGS)
 
 
-def _superblock(path: Path) -> tuple[int, int]:
+def superblock(path: Path) -> tuple[int, int]:
     """Flags, and the size in bytes that the file has at least; both 0 for older kinds of HDF5 and other files."""
     with path.open("rb") as stream:
         start = stream.read(36)
@@ -355,10 +219,12 @@ def open_log(path: Path) -> h5py.File:
     try:
         if not h5py.is_hdf5(path):
             raise UserError(f"{path} is not HDF5, expected a fogsim log: name a file that `fogsim run` wrote")
-        _, expected = _superblock(path)  # asked first: the file of a running run grows
+        _, expected = superblock(path)  # asked first: the file of a running run grows
         if (found := path.stat().st_size) < expected:  # a SWMR reader does not look, and waits for the rest for hours
             raise OSError(f"{found} bytes of {expected}")
         file = h5py.File(path, "r", swmr=True) if in_writing(path) else _open_finished(path)
+    except FileNotFoundError:
+        raise  # a run that has ended just now
     except OSError as error:
         raise damaged(path, error) from error
     try:

@@ -8,10 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from fogsim import log_file
+from fogsim import log_file, log_writing
 from fogsim.errors import UserError, one_line
 from fogsim.frame import SCAN_FIELDS, Column, Dims
-from fogsim.log_file import COMPRESSED, RECORDS
+from fogsim.log_file import RECORDS
+from fogsim.log_writing import COMPRESSED
 
 CHUNK = 128  # frames per chunk of a field
 
@@ -33,16 +34,16 @@ def finish(part: Path, path: Path, content_hash: str = "", because: str = "") ->
     UserError
         If `path` exists or cannot be written, or `part` cannot be read.
     """
-    passing = log_file.passing_name(path)
+    passing = log_writing.passing_name(path)
     try:
-        with log_file.open_log(part) as source, log_file.create(passing) as made:
-            log_file.reserve(made, part.stat().st_size + log_file.ROOM)
+        with log_file.open_log(part) as source, log_writing.create(passing) as made:
+            log_writing.reserve(made, part.stat().st_size + log_writing.ROOM)
             _copy(source, made)
             said = source["ended_because"][0].decode()
-            made["ended_because"][0] = log_file.fit("; ".join(filter(None, (because, said))))
+            made["ended_because"][0] = log_writing.fit("; ".join(filter(None, (because, said))))
             made["content_hash"][0] = source["content_hash"][0] or content_hash
-        log_file.release(passing)
-        log_file.christen(passing, path)
+        log_writing.release(passing)
+        log_writing.christen(passing, path)
     except FileExistsError as error:
         raise UserError(
             f"{path} appeared during the run and is never overwritten: its frames stay in {part}"
@@ -52,13 +53,13 @@ def finish(part: Path, path: Path, content_hash: str = "", because: str = "") ->
         remedy = f"its frames stay in {part}: make room, then `fogsim log recover {part}`, or --out elsewhere"
         raise UserError(f"cannot write {path} ({why}): {remedy}") from error
     finally:
-        passing.unlink(missing_ok=True)
+        log_writing.discard(passing)
 
 
 def _copy(source: h5py.File, made: h5py.File) -> None:
     for name, value in source.attrs.items():
         made.attrs[name] = value
-    log_file.declare_cells(made)
+    log_writing.declare_cells(made)
     n = int(source["committed"][0])
     dims = log_file.dims_of(source.attrs["dims"])
     fields = log_file.columns(source.attrs["level"], source.attrs["schema_version"])
@@ -92,4 +93,4 @@ def _keep(made: h5py.File, column: Column, rows: np.ndarray) -> None:
     compressed = {"chunks": chunks, **COMPRESSED} if rows.size else {}
     dtype = column.dtype.newbyteorder("<")
     dataset = made.create_dataset(log_file.dataset_path(column.name), data=rows, dtype=dtype, **compressed)
-    log_file.describe(dataset, column)
+    log_writing.describe(dataset, column)

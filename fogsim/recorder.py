@@ -16,11 +16,12 @@ import h5py
 import numpy as np
 from h5py import h5s
 
-from fogsim import log_file
+from fogsim import log_file, log_writing
 from fogsim.errors import UserError, one_line
 from fogsim.frame import SCAN_FIELDS, Dims, Frame
-from fogsim.log_file import RECORDS, ROOM, ROWS, ContentHash
+from fogsim.log_file import RECORDS, ROWS, ContentHash
 from fogsim.log_finish import finish
+from fogsim.log_writing import ROOM
 
 
 class Recorder:
@@ -60,17 +61,17 @@ class Recorder:
         self._block = np.zeros(ROWS, log_file.record_dtype(log_file.columns(level), dims))
         self._views = {name: self._block[name] for name in self._block.dtype.names or ()}
         self._committed = 0
-        log_file.check_free(self.path)
+        log_writing.check_free(self.path)
         self._file = self._create(dims, attributes)
 
     def _create(self, dims: Dims, attributes: dict[str, Any]) -> h5py.File:
         """A file that bears its name once whatever it will hold is declared in it: every ``.part`` opens."""
-        passing = log_file.passing_name(self.part)
+        passing = log_writing.passing_name(self.part)
         try:
-            file = log_file.create(passing)
+            file = log_writing.create(passing)
             try:
                 self._declare(file, dims, attributes)
-                log_file.christen(passing, self.part)
+                log_writing.christen(passing, self.part)
                 if self.path.exists():  # a run that ended in between
                     self.part.unlink()
                     raise FileExistsError(self.path)
@@ -78,30 +79,32 @@ class Recorder:
                 file.close()
                 raise
         except FileExistsError as error:
-            log_file.check_free(self.path)
+            log_writing.check_free(self.path)
             raise UserError(f"another run is writing {self.path}: choose another name") from error
         except OSError as error:
             why = error.strerror or one_line(error)
             raise UserError(f"cannot write {self.part} ({why}): make room, or choose another folder") from error
         finally:
-            passing.unlink(missing_ok=True)
+            log_writing.discard(passing)
         return file
 
     def _declare(self, file: h5py.File, dims: Dims, attributes: dict[str, Any]) -> None:
         for name, value in attributes.items():
             file.attrs[name] = value
-        log_file.declare_cells(file)
+        log_writing.declare_cells(file)
         dtype = self._block.dtype
         packed = np.dtype((np.void, dtype.itemsize))
         self._records = file.create_dataset(RECORDS, (0,), packed, maxshape=(None,), chunks=(ROWS,))
         self._records.attrs["fields"] = json.dumps(dtype.descr)
-        self._scans = {c.name: log_file.declare_scan(file, c, dims) for c, _ in self._fields if c.name in SCAN_FIELDS}
+        self._scans = {
+            c.name: log_writing.declare_scan(file, c, dims) for c, _ in self._fields if c.name in SCAN_FIELDS
+        }
         self._one, self._packed = h5s.create_simple((1,)), self._records.id.get_type()
         self._cell = file["committed"].id
         largest = dtype.itemsize * ROWS + sum(c.dtype.itemsize * int(np.prod(s)) for c, s in self._fields)
         self._need = 2 * largest + ROOM  # what a frame may take, what HDF5 adds to it, and what the end takes
+        self._reserved = log_writing.reserve(file, self._need + ROOM)
         file.swmr_mode = True  # from here on only rows and cells: HDF5 can declare nothing new
-        self._reserved = log_file.reserve(file, self._need + ROOM)
 
     def append(self, frame: Frame) -> None:
         """Take one frame; it is committed when this returns.
@@ -115,7 +118,7 @@ class Recorder:
         """
         n, scans = self._committed, {}
         for column, shape in self._fields:
-            row = log_file.as_row(column, getattr(frame, column.name), shape)
+            row = log_writing.as_row(column, getattr(frame, column.name), shape)
             if column.name in self._views:
                 self._views[column.name][n % ROWS] = row
             else:
@@ -133,16 +136,15 @@ class Recorder:
         if self._file.id.get_filesize() + self._need <= self._reserved:
             return
         try:
-            self._reserved = log_file.reserve(self._file, self._need + ROOM)
+            self._reserved = log_writing.reserve(self._file, self._need + ROOM)
         except OSError as error:
             why = f"no room for frame {self._committed} of {self.part} ({error.strerror})"
             raise UserError(f"{why}: make room, then run again") from error
 
     def _write(self, n: int, scans: dict[str, np.ndarray]) -> None:
         for name, row in scans.items():
-            if name in self._scans:
-                self._scans[name].resize(n + 1, axis=0)
-                self._scans[name][n] = row
+            self._scans[name].resize(n + 1, axis=0)
+            self._scans[name][n] = row
         self._records.id.set_extent((n + 1,))
         place = self._records.id.get_space()
         place.select_hyperslab((n,), (1,))
@@ -169,7 +171,7 @@ class Recorder:
         try:
             self._hash_records(self._committed % ROWS)
             self._file["content_hash"][0] = self._hash.hexdigest()
-            self._file["ended_because"][0] = log_file.fit(because)
+            self._file["ended_because"][0] = log_writing.fit(because)
             self._file["complete"][0] = self.complete and kind is None
         finally:
             self._file.close()
@@ -177,4 +179,4 @@ class Recorder:
             finish(self.part, self.path)
             self.part.unlink()
         else:
-            log_file.release(self.part)
+            log_writing.release(self.part)

@@ -16,7 +16,7 @@ import pytest
 from fogsim.errors import UserError
 from fogsim.frame import SCAN_FIELDS, TIMING_FIELDS, schema
 from fogsim.log import Recorder, Replay, content_hash, info, recover, verify
-from fogsim.log_file import ROWS, _superblock, columns, dataset_path, in_writing
+from fogsim.log_file import ROWS, columns, dataset_path, in_writing, superblock
 from tests.frames import HEADER, SMALL, assert_same, frames, record
 
 ROOT = Path(__file__).parents[1]
@@ -355,7 +355,7 @@ def test_a_truncated_log_of_a_killed_run_is_refused_at_once(tmp_path, child):
     process.kill()
     process.wait()
     data = (tmp_path / "a.h5.part").read_bytes()
-    needed = _superblock(tmp_path / "a.h5.part")[1]
+    needed = superblock(tmp_path / "a.h5.part")[1]
     assert needed < len(data)  # room that the run had reserved
     for keep in (100, needed // 5, needed - 1):
         (tmp_path / "cut.h5.part").write_bytes(data[:keep])

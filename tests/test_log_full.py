@@ -149,15 +149,15 @@ def test_a_watcher_that_is_killed_leaves_the_run_alone(tmp_path):
 
 
 def test_a_log_that_appears_while_a_run_begins_is_kept(tmp_path, monkeypatch):
-    from fogsim import log_file
+    from fogsim import log_writing
 
-    christen = log_file.christen
+    christen = log_writing.christen
 
     def late(made: Path, path: Path) -> None:
         christen(made, path)
         (tmp_path / "a.h5").write_text("mine")
 
-    monkeypatch.setattr(log_file, "christen", late)
+    monkeypatch.setattr(log_writing, "christen", late)
     with pytest.raises(UserError, match=r"a\.h5 exists already"):
         Recorder(tmp_path / "a.h5", SMALL, HEADER)
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]

@@ -71,12 +71,13 @@ def kept(found: float, limit: float) -> str:
     return f"({'kept' if found <= limit else 'BROKEN'}: {limit:g})"
 
 
-def watch(path: Path, seen: Any) -> None:
-    """In another process: note when each frame could be read."""
+def watch(path: Path, seen: Any, watching: Any) -> None:
+    """In another process: say that it watches, and note when each frame could be read."""
     while True:
         try:
             with Replay(path, follow=True) as replay:
                 n, ended = 0, False
+                watching.set()
                 while not ended:
                     ended = replay.complete
                     for k in range(n, len(replay)):
@@ -93,11 +94,12 @@ def lags(path: Path, frames: list[Frame], level: str) -> None:
     """Log at the pace of the run, watched at 60 Hz, and print how late frames are seen and what each cost."""
     processes = multiprocessing.get_context("spawn")
     seen = processes.Array("d", WATCHED, lock=False)
-    watcher = processes.Process(target=watch, args=(path, seen))
+    watching = processes.Event()
+    watcher = processes.Process(target=watch, args=(path, seen, watching))
     watcher.start()
     given, ms = [], []
     with recorder(path, level) as log:
-        sleep(2.0)  # until it watches
+        watching.wait()
         for frame in repeated(frames, WATCHED):
             given.append(monotonic())
             log.append(frame)
