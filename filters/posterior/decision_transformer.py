@@ -140,13 +140,18 @@ def standardised(pretrained: Pretrained, looks: Array) -> Array:
 
 def outputs(weights: list[Tensor], u: Tensor) -> Tensor:
     """f (..., A) of tokens (..., n, in) by certain weights."""
-    embed, query, key, value, mix, up, down, head = weights
+    return linear(weights[-1], top(weights, u))
+
+
+def top(weights: list[Tensor], u: Tensor) -> Tensor:
+    """What the head is given (..., d)."""
+    embed, query, key, value, mix, up, down, _ = weights
     x = linear(embed, u)
     z = normed(x)
     scores = linear(key, z) @ linear(query, z[..., -1:, :]).mT / z.shape[-1] ** 0.5
     context = (torch.softmax(scores, dim=-2) * linear(value, z)).sum(dim=-2)
     y = x[..., -1, :] + linear(mix, context)
-    return linear(head, normed(y + linear(down, torch.relu(linear(up, normed(y))))))
+    return normed(y + linear(down, torch.relu(linear(up, normed(y)))))
 
 
 def linear(w: Tensor, x: Tensor) -> Tensor:

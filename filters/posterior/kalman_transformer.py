@@ -23,16 +23,14 @@ Memory does not grow. Forgotten is how neurons depend on one another, and what w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import log_ndtr, ndtr
 
-from filters.posterior import moments
 from filters.posterior.decision_transformer import (
-    LAYERS,
     DecisionTransformer,
     Encounter,
     Pretrained,
@@ -42,12 +40,12 @@ from filters.posterior.decision_transformer import (
     standardised,
     tokens,
 )
-from filters.posterior.kalman_network import FLOOR, PROBIT, KnownNoise, evidence, relu
+from filters.posterior.kalman_network import FLOOR, PROBIT, KnownNoise, evidence
 from filters.posterior.likelihoods import Bernoulli
-from filters.posterior.moments import Moments, Weights, with_one
+from filters.posterior.transformer_pass import forward, gradients
 from filters.spec import Array
 
-SURPRISE = 3.0  # nats: an event of less than 5 % weighs less, by what it surprises beyond
+SURPRISE = 2.0  # nats: an event of less than one in seven weighs less, by what it surprises beyond
 
 
 class Flag(IntEnum):
@@ -84,26 +82,6 @@ class Forecast(NamedTuple):
     answers: Array
 
 
-class Pass(NamedTuple):
-    """What a forward pass leaves for the way back: moments of its parts, and slopes of those that are not linear."""
-
-    u: Array
-    z: Moments
-    slope_z: Array
-    query: Moments
-    keys: Moments
-    weights: Weights
-    values: Moments
-    context: Moments
-    middle: Moments
-    slope_middle: Array
-    hidden: Moments
-    slope_hidden: Array
-    top: Moments
-    slope_top: Array
-    f: Moments
-
-
 @dataclass(frozen=True, eq=False)
 class KalmanTransformer:
     """The engine.
@@ -125,7 +103,7 @@ class KalmanTransformer:
     pretrained: Pretrained
     spread: float = 0.1
     keep: float = 0.99
-    likelihood: Bernoulli | KnownNoise = Bernoulli()
+    likelihood: Bernoulli | KnownNoise = field(default_factory=Bernoulli)
 
     def variances(self) -> list[float]:
         """Of the prior of each layer's weights."""
@@ -160,10 +138,10 @@ class KalmanTransformer:
         nats = -float(np.mean(log_ndtr((2.0 * y - 1.0) * scaled(mean, variance)))) if len(y) else 0.0
         flag, weight = self.weighed(state, encounter.looks, nats)
         if flag == Flag.REPEATED or not len(y):
-            return state, Info(nats, 0.0, float(at.weights.drawn.mean()), flag)
+            return state, Info(nats, 0.0, float(at.attention.weights.drawn.mean()), flag)
         H = gradients(state.means, at, rows)
         learnt = learn(state, H, *precisions(self.likelihood, mean, variance, y, weight / len(y)))
-        told = Info(nats, weight, float(at.weights.drawn.mean()), flag)
+        told = Info(nats, weight, float(at.attention.weights.drawn.mean()), flag)
         if not all(np.isfinite(part).all() for part in (*learnt.means, *learnt.covariances)):
             return state, told._replace(weight=0.0, flag=Flag.REFUSED)
         return learnt._replace(last=encounter.looks), told
@@ -194,71 +172,7 @@ def probability(mean: Array, variance: Array) -> Array:
     return ndtr(scaled(mean, variance))
 
 
-def forward(means: tuple[Array, ...], covariances: tuple[Array, ...], u: Array, rng: np.random.Generator) -> Pass:
-    """Of tokens (L, n, in)."""
-    layer = dict(zip(LAYERS, zip(means, covariances, strict=True), strict=True))
-    n = u.shape[1]
-    x = moments.linear(*layer["embed"], Moments(u, np.zeros((len(u), u.shape[2], n, n))))
-    z, slope_z = moments.norm(x)
-    query, keys, values = moments.linear(*layer["query"], z.last()), *(moments.linear(*layer[k], z) for k in ("key", "value"))
-    weights = moments.softmax(*moments.scores(query, keys), rng)
-    context = moments.context(weights, values)
-    y = moments.add(x.last(), moments.linear(*layer["mix"], context))
-    middle, slope_middle = moments.norm(y)
-    up = moments.linear(*layer["up"], middle)
-    m, v, slope_hidden = relu(up.mean[:, 0], np.maximum(up.variance[:, 0], 1e-300))
-    hidden = Moments(m[:, None], v[..., None, None])
-    top, slope_top = moments.norm(moments.add(y, moments.linear(*layer["down"], hidden)))
-    f = moments.linear(*layer["head"], top)
-    return Pass(
-        u, z, slope_z, query, keys, weights, values, context, middle, slope_middle, hidden, slope_hidden, top, slope_top, f
-    )  # fmt: skip
-
-
-def gradients(means: tuple[Array, ...], at: Pass, rows: tuple[np.ndarray, np.ndarray]) -> list[Array]:
-    """H of each of `LAYERS` (out, R, in + 1), for R rows (sequence, action): by the chain rule from the top."""
-    embed, query, key, value, mix, up, down, head = (w[:, :-1] for w in means)
-    l, action = rows
-    last = at.z.mean[l, -1]
-    f = np.eye(len(head))[action]
-    r = through(f @ head, at.slope_top[l, 0])
-    hidden = (r @ down) * at.slope_hidden[l]
-    y = r + through(hidden @ up, at.slope_middle[l, 0])
-    c = y @ mix
-    m, V, root = at.weights.mean[l], at.values.mean[l], key.shape[0] ** 0.5
-    a = (at.weights.slope[l] @ (V @ c[..., None]))[..., 0] / root
-    q, k = at.query.mean[l, 0], (a[:, None] @ at.keys.mean[l])[:, 0]
-    z = m[..., None] * (c @ value)[:, None] + a[..., None] * (q @ key)[:, None]
-    z[:, -1] += k @ query
-    x = through(z, at.slope_z[l])
-    x[:, -1] += y
-    one = with_one(at.z.mean[l])
-    H = {
-        "embed": np.einsum("rja,rji->ari", x, with_one(at.u[l]), optimize=True),
-        "query": outer(k, with_one(last)),
-        "key": outer(q, (a[:, None] @ one)[:, 0]),
-        "value": outer(c, (m[:, None] @ one)[:, 0]),
-        "mix": outer(y, with_one(at.context.mean[l, 0])),
-        "up": outer(hidden, with_one(at.middle.mean[l, 0])),
-        "down": outer(r, with_one(at.hidden.mean[l, 0])),
-        "head": outer(f, with_one(at.top.mean[l, 0])),
-    }
-    return [H[name] for name in LAYERS]
-
-
-def through(h: Array, J: Array) -> Array:
-    """h'J."""
-    return (h[..., None, :] @ J)[..., 0, :]
-
-
-def outer(h: Array, z: Array) -> Array:
-    """(out, R, in) of (R, out) and (R, in)."""
-    return h.T[..., None] * z
-
-
-def precisions(
-    p: Bernoulli | KnownNoise, mean: Array, variance: Array, y: Array, weight: float
-) -> tuple[Array, Array]:
+def precisions(p: Bernoulli | KnownNoise, mean: Array, variance: Array, y: Array, weight: float) -> tuple[Array, Array]:
     """W, and w g / (1 - c Var f), of rows (R,)."""
     pairs = [evidence(p, m, v, one) for m, v, one in zip(mean[:, None], variance[:, None], y, strict=True)]
     g, c = np.array(pairs)[:, :, 0].T
