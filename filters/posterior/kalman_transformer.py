@@ -46,24 +46,29 @@ from filters.posterior.transformer_pass import forward, gradients
 from filters.spec import Array
 
 SURPRISE = 2.0  # nats: an event of less than one in seven weighs less, by what it surprises beyond
+RECENT, STRAIN = 0.1, 0.35  # the share that an encounter has in the mean, and nats beyond which that is no chance
 
 
 class Flag(IntEnum):
     """How an update went. Whatever it was, the belief is finite."""
 
     OK = 0
-    SURPRISED = 1  # the event was believed to be rarer than exp(-SURPRISE), and weighed less
-    FILLED = 2  # a look held no number somewhere: taken for the mean of all looks
-    REPEATED = 3  # the looks are those of the encounter before: nothing new was learnt
-    REFUSED = 4  # losses or outcome were no such, or the result not finite: the update was not applied
+    ASTRAY = 1  # the last labels cost more nats than the belief itself expected: they are wrong, or the world moved
+    SURPRISED = 2  # the event was believed to be rarer than exp(-SURPRISE), and weighed less
+    FILLED = 3  # a look held no number somewhere: taken for the mean of all looks
+    REPEATED = 4  # the looks are those of the encounter before: nothing new was learnt
+    REFUSED = 5  # losses or outcome were no such, or the result not finite: the update was not applied
 
 
 class Belief(NamedTuple):
-    """Means (out, in + 1) and covariances (out, in + 1, in + 1) by `LAYERS`, and the looks learnt from last."""
+    """Means (out, in + 1) and covariances (out, in + 1, in + 1) by `LAYERS`; the looks learnt from last, and by how
+    many nats the last ones cost more than expected, a mean that forgets as `RECENT` says.
+    """
 
     means: tuple[Array, ...]
     covariances: tuple[Array, ...]
     last: Array
+    strain: float
 
 
 class Info(NamedTuple):
@@ -113,7 +118,7 @@ class KalmanTransformer:
         """The pre-trained weights, by the prior's covariances."""
         shapes = zip(self.network.shapes, self.variances(), strict=True)
         covariances = tuple(np.tile(v * np.eye(fan), (out, 1, 1)) for (out, fan), v in shapes)
-        return Belief(tuple(self.pretrained.weights), covariances, np.zeros((0, self.network.features)))
+        return Belief(tuple(self.pretrained.weights), covariances, np.zeros((0, self.network.features)), 0.0)
 
     def forecast(
         self, state: Belief, looks: Array, actions: np.ndarray, losses: Array, rng: np.random.Generator
@@ -135,13 +140,14 @@ class KalmanTransformer:
         at = forward(state.means, state.covariances, u, rng)
         rows = np.nonzero(questions.open)
         mean, variance, y = at.f.mean[:, 0][rows], at.f.variance[:, 0][rows], seen[rows]
-        nats = -float(np.mean(log_ndtr((2.0 * y - 1.0) * scaled(mean, variance)))) if len(y) else 0.0
+        nats, expected = lost(mean, variance, y)
+        state = state._replace(strain=state.strain + RECENT * (nats - expected - state.strain))
         flag, weight = self.weighed(state, encounter.looks, nats)
-        if flag == Flag.REPEATED or not len(y):
-            return state, Info(nats, 0.0, float(at.attention.weights.drawn.mean()), flag)
+        told = Info(nats, weight, float(at.attention.weights.drawn.mean()), flag)
+        if weight == 0.0 or not len(y):
+            return state, told
         H = gradients(state.means, at, rows)
         learnt = learn(state, H, *precisions(self.likelihood, mean, variance, y, weight / len(y)))
-        told = Info(nats, weight, float(at.attention.weights.drawn.mean()), flag)
         if not all(np.isfinite(part).all() for part in (*learnt.means, *learnt.covariances)):
             return state, told._replace(weight=0.0, flag=Flag.REFUSED)
         return learnt._replace(last=encounter.looks), told
@@ -159,7 +165,20 @@ class KalmanTransformer:
         weight = min(1.0, SURPRISE / max(nats, SURPRISE))
         if not np.isfinite(looks).all():
             return Flag.FILLED, weight
-        return (Flag.SURPRISED if weight < 1.0 else Flag.OK), weight
+        if weight < 1.0:
+            return Flag.SURPRISED, weight
+        return (Flag.ASTRAY if state.strain > STRAIN else Flag.OK), weight
+
+
+def lost(mean: Array, variance: Array, y: Array) -> tuple[float, float]:
+    """Nats lost on answers y (R,), a mean, and what the belief expected it to be."""
+    u = scaled(mean, variance)
+    log_p, log_q = log_ndtr(u), log_ndtr(-u)
+    if not len(y):
+        return 0.0, 0.0
+    return -float(np.where(y > 0.5, log_p, log_q).mean()), -float(
+        (np.exp(log_p) * log_p + np.exp(log_q) * log_q).mean()
+    )
 
 
 def scaled(mean: Array, variance: Array) -> Array:

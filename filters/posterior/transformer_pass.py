@@ -58,7 +58,7 @@ def forward(means: tuple[Array, ...], covariances: tuple[Array, ...], u: Array, 
     sequences, n, width = u.shape
     x = moments.linear(*layer["embed"], Moments(u, np.zeros((sequences, width, n, n))))
     z, slope_z = moments.norm(x)
-    attention = attend(*(layer[name] for name in ("query", "key", "value")), z, rng)
+    attention = attend(layer["query"], layer["key"], layer["value"], z, rng)
     y = moments.add(x.last(), moments.linear(*layer["mix"], attention.context))
     middle, slope_middle = moments.norm(y)
     hidden, slope_hidden = rectified(moments.linear(*layer["up"], middle))

@@ -1,10 +1,10 @@
 """Does a decision transformer that learns in closed form keep up when the world shifts?
 
-    python scenarios/studies/transformer_shift.py [--seeds 8] [--learn 1000] [--before 25] [--after 100]
+    python scenarios/studies/transformer_shift.py [--seeds 8] [--learn 800] [--before 15] [--after 80]
         [--out replays/transformer] [--tune]
 
-A careful car in thin fog (3 to 6 m/s, 40 m, else the default scenario) logs `--learn` encounters up to their decision
-points. Every seed trains a decision transformer on four fifths of them, and meets encounters of its own: `--before`
+A careful car in thin fog (3 to 6 m/s, 40 m, hazard announced at 24 m; else the default scenario, in whose fog next to
+nothing is known where its car must decide) logs `--learn` encounters up to their decision points. Every seed trains a decision transformer on four fifths of them, and meets encounters of its own: `--before`
 like these, then `--after` of a world in which bags are big white film sacks and the fog echoes twice as brightly, as in
 scenarios/regime_shift.py. Each is first judged, then learnt. All begin at the same weights:
 
@@ -57,10 +57,10 @@ from filters.posterior.decision_transformer import (
 from filters.posterior.kalman_transformer import KalmanTransformer
 from filters.posterior.spec import generator
 from filters.streams import stream
-from fogsim.scenario import Assumed, BagPrior, Ego, Fog, Optics, Scenario
+from fogsim.scenario import Assumed, BagPrior, Ego, Fog, Hazard, Optics, Scenario
 from fogsim.transformer_driver import LOOKS, WIDTH, simulated
 
-BEFORE = Scenario(filters=(), ego=Ego(speed=(3.0, 6.0)), fog=Fog(visibility=40.0))
+BEFORE = Scenario(filters=(), ego=Ego(speed=(3.0, 6.0)), fog=Fog(visibility=40.0), hazards=(Hazard(x=24.0),))
 SACK = BagPrior(radius=(0.3, 0.5), fill=(0.9, 1.0), reflectance=(0.6, 0.9), roughness=0.02)
 BRIGHT = Optics(lidar_ratio=0.5 * Optics.lidar_ratio)
 AFTER = replace(
@@ -229,7 +229,7 @@ def plot(found: dict[str, list[Course]], before: int, path: Path) -> None:
 def main() -> None:
     """Tune, or judge."""
     parser = parser_of(__doc__, 8, "replays/transformer")
-    for name, count in (("learn", 1000), ("before", 25), ("after", 100)):
+    for name, count in (("learn", 800), ("before", 15), ("after", 80)):
         parser.add_argument(f"--{name}", type=int, default=count)
     parser.add_argument("--tune", action="store_true")
     given, console = parser.parse_args(), Console(width=160)
