@@ -3,9 +3,10 @@
     python scenarios/studies/transformer_shift.py [--seeds 8] [--learn 800] [--before 15] [--after 80]
         [--out replays/transformer] [--tune]
 
-A careful car in thin fog (3 to 6 m/s, 40 m, hazard announced at 24 m; else the default scenario, in whose fog next to
-nothing is known where its car must decide) logs `--learn` encounters up to their decision points. Every seed trains a decision transformer on four fifths of them, and meets encounters of its own: `--before`
-like these, then `--after` of a world in which bags are big white film sacks and the fog echoes twice as brightly, as in
+A careful car in thin fog (3 to 6 m/s, 40 m, the hazard announced at 24 m, else the default scenario, in whose fog
+next to nothing is known yet where its car must decide) logs `--learn` encounters up to their decision points. Every
+seed trains a decision transformer on four fifths of them, and meets encounters of its own: `--before` like these, then
+`--after` of a world in which bags are big white film sacks and the fog echoes twice as brightly, as in
 scenarios/regime_shift.py. Each is first judged, then learnt. All begin at the same weights:
 
     Kalman          this house's (`filters.posterior.kalman_transformer`)
@@ -20,7 +21,7 @@ encounters after the shift, means over seeds ± half of the 95 % interval (Stude
     nats            lost on an encounter's answers, mean
     less frozen, less SGD   that, summed over the encounters
     cost            hindsight cost of the action of least expected cost, mean; its sum less frozen's and SGD's
-    p95             ms that learning an encounter takes, on one thread
+    p95             ms of one core that learning an encounter takes
     floats          numbers that it keeps
 
 `shift.png` shows how much less than the frozen one each has lost so far. Encounters are kept in the folder.
@@ -33,7 +34,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 from typing import NamedTuple
 
 import numpy as np
@@ -150,9 +151,9 @@ def course_of(learner: Learner, encounters: list[Encounter]) -> Course:
         right = np.where(answers(encounter) > 0.5, p, 1.0 - p)[questions.open]
         nats.append(-np.log(np.maximum(right, LEAST)).mean())
         cost.append(encounter.losses[expected_costs(p, questions).argmin(), encounter.outcome])
-        clock = perf_counter()
+        clock = thread_time()
         learner.learn(encounter)
-        ms.append(1e3 * (perf_counter() - clock))
+        ms.append(1e3 * (thread_time() - clock))
     return Course(np.array(nats), np.array(cost), np.array(ms), learner.floats)
 
 
