@@ -17,7 +17,7 @@ from fogsim.scenario import Driver, Ego, Fog, Scenario
 from fogsim.scoring.encounters import encounter
 from fogsim.transformer_driver import LOOKS, STRIDE, WIDTH, Approach, drive, logged, simulated
 
-NEAR = Scenario(filters=("kalman",), ego=Ego(speed=(5.0, 5.0)), fog=Fog(visibility=40.0))
+NEAR = Scenario(filters=(), ego=Ego(speed=(5.0, 5.0)), fog=Fog(visibility=40.0))
 NETWORK = DecisionTransformer(WIDTH, LOOKS)
 
 
@@ -39,7 +39,7 @@ def test_looks_end_now_and_lie_a_stride_apart():
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_log_tells_what_the_environment_showed(seed, tmp_path):
     """The log of a car that only proceeds, and the environment in which it is driven so."""
-    scenario = dataclasses.replace(NEAR, driver=Driver(policy="open_loop"))
+    scenario = dataclasses.replace(NEAR, filters=("bnn",), driver=Driver(policy="open_loop"))
     record(scenario, seed, tmp_path / "log.h5", "beliefs")
     with Replay(tmp_path / "log.h5") as log:
         found, score = logged(log, scenario.dt, scenario.ego.width), encounter(log)
@@ -72,7 +72,7 @@ def test_an_encounter_without_a_decision_point_is_none():
 
 def test_it_drives_and_what_it_met_can_be_learnt():
     """It proceeds until the choice is open, then does what it expects to cost least; cost and outcome are as scored."""
-    env, made, rng = EncounterEnv(dataclasses.replace(NEAR, filters=()), "features"), engine(), stream(0, "scores")
+    env, made, rng = EncounterEnv(NEAR, "features"), engine(), stream(0, "scores")
     state = made.init()
     for seed in (3, 4):
         found, cost = drive(env, made, state, seed, rng)

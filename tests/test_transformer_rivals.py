@@ -33,7 +33,7 @@ def everyone(floats: int = 20_000) -> dict[str, object]:
         "kalman": rivals.Kalman(KalmanTransformer(NETWORK, pretrained(), 1e-6), rng),
         "frozen": rivals.Frozen(NETWORK, pretrained()),
         "sgd": rivals.Sgd(NETWORK, pretrained(), 0.3),
-        "adam": rivals.Adam(NETWORK, pretrained(), 1e-2, floats, rng),
+        "adam": rivals.Adam(NETWORK, pretrained(), 1e-2, 2, floats, rng),
         "last": rivals.LastLayer(NETWORK, pretrained(), 1e-6, 0.99),
     }
 

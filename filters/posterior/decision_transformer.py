@@ -34,7 +34,7 @@ LAYERS = ("embed", "query", "key", "value", "mix", "up", "down", "head")  # E, Q
 KINDS = 3  # of tokens: return, observation, action
 LIMIT = 5.0  # standard deviations of an observation, beyond which it is taken for that
 TINY = 1e-5  # added to a token's variance before its root is divided by
-EPOCHS, BATCH, RATE, DECAY = 40, 64, 3e-3, 1e-2
+EPOCHS, BATCH, RATE, DECAY = 25, 64, 3e-3, 1e-2
 
 
 class Encounter(NamedTuple):

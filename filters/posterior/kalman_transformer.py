@@ -19,6 +19,8 @@ For one linear layer and known noise that is Kalman's filter exactly. Before eac
 C ← λ C + (1 - λ) C_0, so that the world may move and no covariance exceeds the prior's.
 
 Memory does not grow. Forgotten is how neurons depend on one another, and what was seen but for the moments left of it.
+Features are taken as independent too: at a spread of .1 it claims deviations of f from .75 to 1.4 of those of drawn
+networks. At the spread of .5 that learns fastest on encounters, scores are so uncertain that all softmaxes are drawn.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ class KalmanTransformer:
 
     network: DecisionTransformer
     pretrained: Pretrained
-    spread: float = 0.1
+    spread: float = 0.5
     keep: float = 0.99
     likelihood: Bernoulli | KnownNoise = field(default_factory=Bernoulli)
 

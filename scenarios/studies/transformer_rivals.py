@@ -100,21 +100,28 @@ class Sgd(Frozen):
 
 
 class Adam(Sgd):
-    """One step on each encounter and some that are kept, of as many as fit into `floats`."""
+    """Steps on each encounter and some that are kept, of as many as fit into `floats`."""
 
     def __init__(
-        self, network: DecisionTransformer, pretrained: Pretrained, rate: float, floats: int, rng: np.random.Generator
+        self,
+        network: DecisionTransformer,
+        pretrained: Pretrained,
+        rate: float,
+        steps: int,
+        floats: int,
+        rng: np.random.Generator,
     ) -> None:
         super().__init__(network, pretrained, rate)
-        self.optimiser, self.rng = torch.optim.Adam(self.weights, lr=rate), rng
+        self.optimiser, self.steps, self.rng = torch.optim.Adam(self.weights, lr=rate), steps, rng
         each = network.looks * network.features + network.looks - 1 + 2 * network.actions + 1
         self.kept: deque[Encounter] = deque(maxlen=(floats - 3 * self.floats) // each)  # Adam keeps two of each weight
         self.floats = floats
 
     def learn(self, encounter: Encounter) -> None:
         some = min(BATCH - 1, len(self.kept))
-        chosen = self.rng.choice(len(self.kept), some, replace=False) if some else []
-        self.step([encounter, *(self.kept[k] for k in chosen)])
+        for _ in range(self.steps):
+            chosen = self.rng.choice(len(self.kept), some, replace=False) if some else []
+            self.step([encounter, *(self.kept[k] for k in chosen)])
         self.kept.append(encounter)
 
 
