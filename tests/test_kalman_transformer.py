@@ -287,6 +287,18 @@ def test_what_is_no_outcome_is_refused(bad, learnt):
     assert info.flag == Flag.REFUSED
 
 
+def test_what_makes_no_finite_weights_is_none(learnt):
+    """Of covariances that are not finite, as of weights that overflow, nothing is learnt."""
+    engine, encounter = KalmanTransformer(NETWORK, learnt), drawn(1, 9)[0]
+    _, at, rows = passed(engine, encounter)
+    state, H = engine.init(), gradients(engine.init().means, at, rows)
+    W, pull = np.ones(len(rows[0])), np.ones(len(rows[0]))
+    assert learn(state, H, W, pull) is not None
+    assert learn(state, H, W, np.inf * pull) is None
+    broken = state._replace(covariances=tuple(np.nan * C for C in state.covariances))
+    assert learn(broken, H, W, pull) is None
+
+
 def test_memory_does_not_grow_and_a_state_is_not_changed_in_place(learnt):
     engine, rng = KalmanTransformer(NETWORK, learnt), np.random.default_rng(0)
     first = engine.init()

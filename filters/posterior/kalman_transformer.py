@@ -48,6 +48,7 @@ from filters.posterior.transformer_pass import forward, gradients
 from filters.spec import Array
 
 SURPRISE = 2.0  # nats: an event of less than one in seven weighs less, by what it surprises beyond
+LEAST = 1e-300  # where nothing is uncertain
 RECENT, STRAIN = 0.1, 0.35  # the share that an encounter has in the mean, and nats beyond which that is no chance
 
 
@@ -148,9 +149,9 @@ class KalmanTransformer:
         told = Info(nats, weight, float(at.attention.weights.drawn.mean()), flag)
         if weight == 0.0 or not len(y):
             return state, told
-        H = gradients(state.means, at, rows)
-        learnt = learn(state, H, *precisions(self.likelihood, mean, variance, y, weight / len(y)))
-        if not all(np.isfinite(part).all() for part in (*learnt.means, *learnt.covariances)):
+        W, pull = precisions(self.likelihood, mean, variance, y, weight / len(y))
+        learnt = learn(state, gradients(state.means, at, rows), W, pull)
+        if learnt is None:
             return state, told._replace(weight=0.0, flag=Flag.REFUSED)
         return learnt._replace(last=encounter.looks), told
 
@@ -174,13 +175,12 @@ class KalmanTransformer:
 
 def lost(mean: Array, variance: Array, y: Array) -> tuple[float, float]:
     """Nats lost on answers y (R,), a mean, and what the belief expected it to be."""
-    u = scaled(mean, variance)
-    log_p, log_q = log_ndtr(u), log_ndtr(-u)
     if not len(y):
         return 0.0, 0.0
-    return -float(np.where(y > 0.5, log_p, log_q).mean()), -float(
-        (np.exp(log_p) * log_p + np.exp(log_q) * log_q).mean()
-    )
+    u = scaled(mean, variance)
+    yes, no = log_ndtr(u), log_ndtr(-u)
+    expected = np.exp(yes) * yes + np.exp(no) * no
+    return -float(np.where(y > 0.5, yes, no).mean()), -float(expected.mean())
 
 
 def scaled(mean: Array, variance: Array) -> Array:
@@ -201,15 +201,19 @@ def precisions(p: Bernoulli | KnownNoise, mean: Array, variance: Array, y: Array
     return left * c, left * g
 
 
-def learn(state: Belief, H: list[Array], W: Array, pull: Array) -> Belief:
-    """Means and covariances by rows seen with precisions W (R,) and pulls W (y - E f) (R,)."""
+def learn(state: Belief, H: list[Array], W: Array, pull: Array) -> Belief | None:
+    """Means and covariances by rows seen with precisions W (R,) and pulls W (y - E f) (R,); None if no finite ones."""
     gains = [h @ C for h, C in zip(H, state.covariances, strict=True)]
     S = sum(np.einsum("ari,asi->rs", b, h, optimize=True) for b, h in zip(gains, H, strict=True))
-    W = np.minimum(W, 1.0 / (FLOOR * np.diag(S) + 1e-300))  # no row becomes better known than float64 can tell
-    alpha = np.linalg.solve(np.eye(len(W)) + W[:, None] * S, pull)
-    root = np.sqrt(W)
-    inner = np.linalg.cholesky(np.eye(len(W)) + root[:, None] * S * root)
-    parts = [np.linalg.solve(inner, root[:, None] * b) for b in gains]
+    W = np.minimum(W, 1.0 / (FLOOR * np.diag(S) + LEAST))  # no row becomes better known than float64 can tell
+    root, one = np.sqrt(W), np.eye(len(W))
+    try:
+        alpha = np.linalg.solve(one + W[:, None] * S, pull)
+        inner = np.linalg.cholesky(one + root[:, None] * S * root)
+        parts = [np.linalg.solve(inner, root[:, None] * b) for b in gains]
+    except np.linalg.LinAlgError:
+        return None
     means = tuple(m + np.einsum("ari,r->ai", b, alpha) for m, b in zip(state.means, gains, strict=True))
     covariances = tuple(C - t.swapaxes(1, 2) @ t for C, t in zip(state.covariances, parts, strict=True))
-    return state._replace(means=means, covariances=covariances)
+    finite = all(np.isfinite(part).all() for part in (*means, *covariances))
+    return state._replace(means=means, covariances=covariances) if finite else None
