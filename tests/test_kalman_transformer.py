@@ -6,6 +6,7 @@ import torch
 from scipy.special import ndtr
 
 from filters.losses import Loss
+from filters.posterior.checkpoint import write
 from filters.posterior.decision_transformer import (
     DecisionTransformer,
     Encounter,
@@ -13,10 +14,7 @@ from filters.posterior.decision_transformer import (
     answers,
     asked,
     expected_costs,
-    misfit,
     outputs,
-    pretrain,
-    rows_of,
     standardised,
     tokens,
 )
@@ -28,6 +26,7 @@ from filters.posterior.kalman_transformer import (
     learn,
     precisions,
 )
+from filters.posterior.pretraining import load, misfit, pretrain, rows_of, save
 from filters.posterior.transformer_pass import forward, gradients
 
 torch.set_num_threads(1)
@@ -100,6 +99,33 @@ def test_tokens_are_return_observation_action_and_count_places_from_the_last():
     assert (u[1, [0, 3], 0] == 0.5 * np.log(41.0)).all()
     last = tokens(NETWORK, looks[1:], actions[:0], np.array([0.0]))
     np.testing.assert_array_equal(last[0], u[0, 3:])
+
+
+def test_what_was_trained_is_kept_and_read_back(learnt, tmp_path):
+    save(tmp_path / "one", NETWORK, learnt, {"seed": 3})
+    network, found, header = load(tmp_path / "one")
+    assert (network, header["seed"]) == (NETWORK, 3)
+    for one, other in zip((*found.weights, *found[1:]), (*learnt.weights, *learnt[1:]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("engine", "told"),
+    [({"kind": "Ivon"}, "expected a DecisionTransformer"), ({"kind": "DecisionTransformer"}, "expected a Decision")],
+)
+def test_other_files_are_refused_in_one_line(engine, told, tmp_path):
+    write(tmp_path / "other", {"mean": torch.zeros(3)}, {"engine": engine})
+    with pytest.raises(ValueError, match=told):
+        load(tmp_path / "other")
+
+
+def test_weights_that_do_not_fit_are_refused_in_one_line(learnt, tmp_path):
+    save(tmp_path / "one", DecisionTransformer(3, 3, 8, 16), learnt, {})
+    with pytest.raises(ValueError, match="expected finite ones"):
+        load(tmp_path / "one")
+    save(tmp_path / "two", NETWORK, learnt._replace(mean=np.full(3, np.nan)), {})
+    with pytest.raises(ValueError, match="train it again"):
+        load(tmp_path / "two")
 
 
 @pytest.mark.parametrize("looks", [np.zeros((4, 3)), np.zeros((2, 2)), np.zeros((0, 3))])

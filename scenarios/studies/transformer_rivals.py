@@ -17,18 +17,16 @@ from filters.posterior.decision_transformer import (
     DecisionTransformer,
     Encounter,
     Pretrained,
-    Rows,
     answers,
     asked,
-    misfit,
     outputs,
-    rows_of,
     standardised,
     tokens,
     top,
 )
 from filters.posterior.kalman_network import PROBIT
 from filters.posterior.kalman_transformer import KalmanTransformer, probability
+from filters.posterior.pretraining import Rows, misfit, rows_of
 from filters.spec import Array
 
 BATCH = 16  # encounters of one step of Adam

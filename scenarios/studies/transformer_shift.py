@@ -53,9 +53,9 @@ from filters.posterior.decision_transformer import (
     answers,
     asked,
     expected_costs,
-    pretrain,
 )
 from filters.posterior.kalman_transformer import KalmanTransformer
+from filters.posterior.pretraining import pretrain
 from filters.posterior.spec import generator
 from filters.streams import stream
 from fogsim.scenario import Assumed, BagPrior, Ego, Fog, Hazard, Optics, Scenario
