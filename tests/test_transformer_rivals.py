@@ -85,3 +85,27 @@ def test_the_last_layers_mode_is_the_highest_point_and_its_covariance_the_invers
         a, b = step * np.eye(4)[i], step * np.eye(4)[j]
         curvature[i, j] = misfit(found + a + b) - misfit(found + a - b) - misfit(found - a + b) + misfit(found - a - b)
     np.testing.assert_allclose(np.linalg.inv(spread), curvature / (4.0 * step**2), rtol=1e-2, atol=1e-3)
+
+
+def test_the_study_judges_before_it_learns_and_pairs_by_seed(tmp_path):
+    study, met = study_of("transformer_shift"), encounters(12)
+    frozen = study.course_of(rivals.Frozen(NETWORK, pretrained()), met)
+    still = study.course_of(rivals.Sgd(NETWORK, pretrained(), 0.0), met)
+    moving = study.course_of(rivals.Sgd(NETWORK, pretrained(), 0.3), met)
+    np.testing.assert_array_equal(frozen.nats, still.nats)
+    assert moving.nats[0] == frozen.nats[0]
+    assert (moving.nats[1:] != frozen.nats[1:]).all()
+    best = [e.losses[:, e.outcome].min() for e in met]
+    assert (frozen.cost >= best).all()
+    found = {"frozen": [frozen] * 3, "SGD": [still] * 3}
+    rows = list(zip(*(column.cells for column in study.table_of(found, [4, 4, 4]).columns), strict=True))
+    assert rows[1][:3] == ("SGD", f"{frozen.nats[4:].mean():.3f} ± 0.000", "0.0 ± 0.0")
+    study.plot(found, 4, tmp_path / "shift.png")
+    assert (tmp_path / "shift.png").stat().st_size > 10_000
+
+
+def test_the_study_refuses_encounters_of_another_world(tmp_path):
+    study = study_of("transformer_shift")
+    np.savez(tmp_path / "after-0-2.npz", scenario="another")
+    with pytest.raises(SystemExit, match="another scenario"):
+        study.encounters_of("after", 0, 2, tmp_path)
