@@ -110,10 +110,11 @@ class EncounterEnv(gymnasium.Env[np.ndarray, np.integer]):
             self._frame = self._run.send(taken)
         except StopIteration:
             self._course.complete = True
-            cost = encounter(self._course).realised_cost
+            found = encounter(self._course)
+            outcome = {"realised_cost": found.realised_cost, "in_path": found.in_path}
             ticks = round(self.scenario.duration / self.scenario.dt)
             late = len(self._course) == ticks and not self._frame.collided
-            return self._observed(), -cost, not late, bool(late), self._info() | {"realised_cost": cost}
+            return self._observed(), -found.realised_cost, not late, bool(late), self._info() | outcome
         self._open |= bool(self._frame.at_decision_point)
         self._show()
         return self._observed(), 0.0, False, False, self._info()

@@ -1,0 +1,111 @@
+"""Who the Kalman transformer is compared with does what it says, from the same weights."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from scipy.special import log_ndtr
+
+from filters.losses import Loss
+from filters.posterior.decision_transformer import DecisionTransformer, Encounter, Pretrained, asked
+from filters.posterior.kalman_network import PROBIT
+from filters.posterior.kalman_transformer import KalmanTransformer
+from tests.studies import study_of
+
+rivals = study_of("transformer_rivals")
+NETWORK = DecisionTransformer(features=3, looks=3, width=8, hidden=12)
+
+
+def pretrained() -> Pretrained:
+    weights = tuple(w.double().numpy() for w in NETWORK.start(torch.Generator().manual_seed(0)))
+    return Pretrained(weights, np.zeros(3), np.ones(3))
+
+
+def encounters(n: int) -> list[Encounter]:
+    rng = np.random.default_rng(0)
+    looks = rng.standard_normal((n, 3, 3))
+    return [Encounter(x, rng.integers(0, 2, 2), Loss().table(None), int(x[:, 0].sum() > 0.0)) for x in looks]
+
+
+def everyone(floats: int = 20_000) -> dict[str, object]:
+    rng = np.random.default_rng(0)
+    return {
+        "kalman": rivals.Kalman(KalmanTransformer(NETWORK, pretrained(), 1e-6), rng),
+        "frozen": rivals.Frozen(NETWORK, pretrained()),
+        "sgd": rivals.Sgd(NETWORK, pretrained(), 0.3),
+        "adam": rivals.Adam(NETWORK, pretrained(), 1e-2, 2, floats, rng),
+        "last": rivals.LastLayer(NETWORK, pretrained(), 1e-6, 0.99),
+    }
+
+
+def test_all_begin_with_the_same_answers():
+    one = encounters(1)[0]
+    is_open, expected = asked(one.losses).open, rivals.Frozen(NETWORK, pretrained()).answers(one)
+    for learner in everyone().values():
+        np.testing.assert_allclose(learner.answers(one)[is_open], expected[is_open], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_a_step_lowers_the_loss_on_what_it_was_made_on(name):
+    learner, one = everyone()[name], encounters(1)[0]
+    before = rivals.misfit(learner.weights, learner.rows([one])).item()
+    learner.learn(one)
+    assert rivals.misfit(learner.weights, learner.rows([one])).item() < before
+
+
+def test_the_frozen_one_does_not_learn():
+    learner, (one, other) = rivals.Frozen(NETWORK, pretrained()), encounters(2)
+    before = learner.answers(one)
+    learner.learn(other)
+    np.testing.assert_array_equal(learner.answers(one), before)
+
+
+def test_replay_keeps_no_more_than_the_memory_it_is_given():
+    weights = everyone()["frozen"].floats
+    each = 3 * 3 + 2 + 8 + 1
+    learner = everyone(floats=3 * weights + 5 * each)["adam"]
+    for one in encounters(9):
+        learner.learn(one)
+    assert len(learner.kept) == 5
+
+
+def test_the_last_layers_mode_is_the_highest_point_and_its_covariance_the_inverse_curvature():
+    rng = np.random.default_rng(1)
+    z, sign, mean = rng.standard_normal((5, 4)), np.array([1.0, -1.0, 1.0, 1.0, -1.0]), rng.standard_normal(4)
+    covariance = np.diag([0.5, 1.0, 2.0, 0.3])
+
+    def misfit(w: np.ndarray) -> float:
+        d = w - mean
+        return 0.5 * d @ np.linalg.solve(covariance, d) - 0.7 * log_ndtr(PROBIT * sign * (z @ w)).sum()
+
+    found, spread = rivals.mode(mean, covariance, z, sign, 0.7)
+    np.testing.assert_allclose(found, minimize(misfit, mean, tol=1e-12).x, atol=1e-5)
+    step, curvature = 1e-4, np.zeros((4, 4))
+    for i, j in np.ndindex(4, 4):
+        a, b = step * np.eye(4)[i], step * np.eye(4)[j]
+        curvature[i, j] = misfit(found + a + b) - misfit(found + a - b) - misfit(found - a + b) + misfit(found - a - b)
+    np.testing.assert_allclose(np.linalg.inv(spread), curvature / (4.0 * step**2), rtol=1e-2, atol=1e-3)
+
+
+def test_the_study_judges_before_it_learns_and_pairs_by_seed(tmp_path):
+    study, met = study_of("transformer_shift"), encounters(12)
+    frozen = study.course_of(rivals.Frozen(NETWORK, pretrained()), met)
+    still = study.course_of(rivals.Sgd(NETWORK, pretrained(), 0.0), met)
+    moving = study.course_of(rivals.Sgd(NETWORK, pretrained(), 0.3), met)
+    np.testing.assert_array_equal(frozen.nats, still.nats)
+    assert moving.nats[0] == frozen.nats[0]
+    assert (moving.nats[1:] != frozen.nats[1:]).all()
+    best = [e.losses[:, e.outcome].min() for e in met]
+    assert (frozen.cost >= best).all()
+    found = {"frozen": [frozen] * 3, "SGD": [still] * 3}
+    rows = list(zip(*(column.cells for column in study.table_of(found, [4, 4, 4]).columns), strict=True))
+    assert rows[1][:3] == ("SGD", f"{frozen.nats[4:].mean():.3f} ± 0.000", "0.0 ± 0.0")
+    study.plot(found, 4, tmp_path / "shift.png")
+    assert (tmp_path / "shift.png").stat().st_size > 10_000
+
+
+def test_the_study_refuses_encounters_of_another_world(tmp_path):
+    study = study_of("transformer_shift")
+    np.savez(tmp_path / "after-0-2.npz", scenario="another")
+    with pytest.raises(SystemExit, match="another scenario"):
+        study.encounters_of("after", 0, 2, tmp_path)
