@@ -11,7 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from filters.posterior.descent import begin
 from filters.posterior.laplace import Dense, Laplace
 from filters.posterior.spec import Data, check
 
@@ -25,25 +24,24 @@ def update(engine: Laplace, state: Dense, data: Data, rng: torch.Generator) -> D
     at = engine.begin(state, data, rng).parameters
     best = log_posterior(engine, state, data, at)
     for _ in range(STEPS):
-        found, step = newton_step(engine, state, data, at, rng)
+        _, step = newton_step(engine, state, data, at)
         tries = (at + 0.5**k * step for k in range(HALVINGS))
         new, value = next(((w, v) for w in tries if (v := log_posterior(engine, state, data, w)) > best), (at, best))
         gain, at, best = value - best, new, value
         if gain < ENOUGH:
             break
-    return engine.reached(state, data, begin(at, rng))
+    return newton_step(engine, state, data, at)[0]
 
 
-def newton_step(
-    engine: Laplace, state: Dense, data: Data, at: Tensor, rng: torch.Generator
-) -> tuple[Dense, Tensor]:
-    """Λ at weights (P,), and the step from there."""
-    found = engine.reached(state, data, begin(at, rng))
-    f, jacobian = (part.double() for part in engine.linearised(found, data.x))
+def newton_step(engine: Laplace, state: Dense, data: Data, at: Tensor) -> tuple[Dense, Tensor]:
+    """The posterior if its mode were at weights (P,), and the step from there."""
+    f, jacobian = (part.double() for part in engine.linearised(Dense(at, state.precision), data.x))
     f.requires_grad_()
     (slope,) = torch.autograd.grad((data.weight * engine.likelihood.log_prob(f, data.y)).sum(), f)
+    curvature = data.weight.double()[:, None, None] * engine.likelihood.curvature(f.detach())
+    precision = state.precision + jacobian.flatten(0, 1).T @ (curvature @ jacobian).flatten(0, 1)
     pull = torch.einsum("nok,no->k", jacobian, slope) - state.precision @ (at - state.mean).double()
-    return found, torch.linalg.solve(found.precision, pull).to(at)
+    return Dense(at, precision), torch.linalg.solve(precision, pull).to(at)
 
 
 def log_posterior(engine: Laplace, state: Dense, data: Data, weights: Tensor) -> float:
