@@ -1,0 +1,166 @@
+"""How thick will the fog be: forecasts of the visibility sensor by a library of compositional Bayesian networks.
+
+    ln reading_i = f_m(t_i) + ε,  ε ~ N(0, s²),  s the sensor's;   p(ln reading | past) = Σ_m p(m | past) N(μ_m, σ_m²)
+
+Every structure m learns the last minutes anew; its weight is its evidence, so that structure and length are averaged
+over rather than picked. Derived here: AutoBNN trains hyperparameters as weights, and one structure or a weighted sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+from filters.models.visibility_sensor import VisibilitySensor
+from filters.spec import Array
+
+if TYPE_CHECKING:
+    import torch
+
+    from filters.posterior.compositional import Series
+
+LEAST = 20  # readings to forecast from
+
+
+class Forecast(NamedTuple):
+    """A mixture of normals of ln reading: log weights, means and deviations (M,), and the instrument's limits, m."""
+
+    log_weights: Array
+    means: Array
+    deviations: Array
+    limits: tuple[float, float]
+
+    def quantile(self, p: float) -> float:
+        """Below which the reading will be with probability p, m, held at the limits."""
+        reach = 10.0 * self.deviations
+        low, high = np.min(self.means - reach), np.max(self.means + reach)
+        return float(np.clip(np.exp(brentq(lambda u: self.below(u) - p, low, high)), *self.limits))
+
+    def below(self, log_reading: float) -> float:
+        """P(ln reading < this), limits left aside."""
+        return float(np.exp(self.log_weights) @ norm.cdf(log_reading, self.means, self.deviations))
+
+    def sample(self, rng: np.random.Generator, draws: int) -> Array:
+        """Readings (draws,), m."""
+        which = rng.choice(len(self.means), draws, p=np.exp(self.log_weights))
+        return np.clip(np.exp(rng.normal(self.means[which], self.deviations[which])), *self.limits)
+
+    def log_density(self, reading: float) -> float:
+        """ln p(ln reading) between the limits, ln of the probability at one, as the sensor's model has it."""
+        u, (low, high) = np.log(reading), self.limits
+        if low < reading < high:
+            return float(logsumexp(self.log_weights + norm.logpdf(u, self.means, self.deviations)))
+        lump = norm.logcdf if reading <= low else norm.logsf
+        return float(logsumexp(self.log_weights + lump(u, self.means, self.deviations)))
+
+    def crps(self, reading: float) -> float:
+        """Continuous ranked probability score of ln reading (Grimit et al. 2006, QJRMS 132:2925, eq. 5)."""
+        w = np.exp(self.log_weights)
+        apart = spread(self.means[:, None] - self.means, np.hypot(self.deviations[:, None], self.deviations))
+        return float(w @ spread(np.log(reading) - self.means, self.deviations) - 0.5 * w @ apart @ w)
+
+
+def spread(mean: Array, deviation: Array) -> Array:
+    """E|x| of x ~ N(mean, deviation²)."""
+    z = mean / deviation
+    return deviation * (2.0 * norm.pdf(z) + z * (2.0 * norm.cdf(z) - 1.0))
+
+
+def library(span: float) -> dict[str, Series]:
+    """Structures by name: level and waves of six lengths and two strengths, rougher ones, trends, growth, a change."""
+    from filters.posterior.compositional import ChangePoint, OneLayer, Periodic, Polynomial, Stationary
+
+    level = Polynomial(0)
+    found: dict[str, Series] = {"linear": Polynomial(1), "quadratic": Polynomial(2), "one layer": level + OneLayer()}
+    for length in (10.0, 14.0, 20.0, 28.0, 40.0, 60.0):
+        for deviation in (0.4, 0.8):
+            waves = Stationary(length, deviation, span=span)
+            found[f"waves {length:g} s, {deviation:g}"] = level + waves
+    for length in (20.0, 60.0):
+        rough = Stationary(length, 0.6, 2.5, span)
+        found[f"rough {length:g} s"] = level + rough
+        waves = Stationary(length, 0.6, span=span)
+        found[f"linear + waves {length:g} s"] = Polynomial(1) + waves
+    short = Stationary(28.0, 0.6, span=span)
+    found["periodic + waves"] = level + Periodic(120.0, deviation=0.5) + short
+    found["linear x waves"] = level + Polynomial(1, deviation=0.5) * Stationary(28.0, span=span)
+    for time in (-90.0, -30.0):
+        found[f"change at {time:g} s"] = ChangePoint(level + short, Polynomial(0) + short, time)
+    return found
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """Learns the last `window` s of readings by every structure of the library.
+
+    Parameters
+    ----------
+    sensor : VisibilitySensor
+        Its spread is the noise, its limits hold.
+    window : float
+        s.
+    structures : tuple of str
+        Of the library, by their names; empty: all.
+    """
+
+    sensor: VisibilitySensor = field(default_factory=VisibilitySensor)
+    window: float = 300.0
+    structures: tuple[str, ...] = ()
+
+    def forecast(self, times: Array, readings: Array, ahead: float, rng: torch.Generator) -> Forecast:
+        """The reading `ahead` s after the last time.
+
+        Parameters
+        ----------
+        times, readings : (n,), (n,)
+            s, increasing, and m; what is NaN is no reading, as in a log's `visibility_reading`.
+        ahead : float
+            s.
+        rng : torch.Generator
+            Where structures that are not linear in their weights start from.
+
+        Raises
+        ------
+        ValueError
+            In one line, if there are too few readings, or one is not above 0, or times do not increase.
+        """
+        from filters.posterior.spec import Data
+
+        times, logs = self.recent(times, readings)
+        level = float(logs.mean())
+        data = Data.of(times[:, None], logs - level)
+        known = library(self.window + ahead)
+        chosen = self.structures or tuple(known)
+        rows = [self.learnt(known[name], data, ahead, rng) for name in chosen]
+        evidence, means, variances = np.array(rows).T
+        deviations = np.sqrt(variances + self.sensor.spread**2)
+        return Forecast(evidence - logsumexp(evidence), means + level, deviations, self.sensor.limits)
+
+    def recent(self, times: Array, readings: Array) -> tuple[Array, Array]:
+        """Times before the last reading and ln readings of the window."""
+        times, readings = np.asarray(times, float), np.asarray(readings, float)
+        seen = ~np.isnan(readings)
+        times, readings = times[seen], readings[seen]
+        if not (readings > 0.0).all() or not np.isfinite(readings).all() or not (np.diff(times) > 0.0).all():
+            raise ValueError("found readings that are not above 0, or times that do not increase; leave out such rows")
+        late = times > times[-1] - self.window if len(times) else seen[:0]
+        if late.sum() < LEAST:
+            raise ValueError(f"found {late.sum()} readings in the last {self.window:g} s, expected {LEAST} or more")
+        return times[late] - times[-1], np.log(readings[late])
+
+    def learnt(self, series: Series, data: tuple, ahead: float, rng: torch.Generator) -> tuple[float, float, float]:
+        """Evidence, mean and variance of f ahead."""
+        from filters.posterior import newton
+        from filters.posterior.kalman_network import KnownNoise
+        from filters.posterior.laplace import Laplace
+
+        engine = Laplace(series, KnownNoise(self.sensor.spread**2), device="cpu")  # type: ignore[arg-type]
+        prior = engine.init(rng)
+        posterior = newton.update(engine, prior, data, rng)  # type: ignore[arg-type]
+        mean, variance = newton.moments(engine, posterior, data[0].new_tensor([[ahead]]))
+        return newton.log_evidence(engine, prior, posterior, data), float(mean), float(variance)  # type: ignore[arg-type]

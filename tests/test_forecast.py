@@ -1,0 +1,88 @@
+"""Forecasts of the visibility sensor: the mixture's arithmetic, what it learns, what it refuses."""
+
+import numpy as np
+import pytest
+import scoringrules
+import torch
+
+from filters.adaptation.forecast import Forecast, Forecaster
+from filters.posterior.spec import generator
+
+torch.set_num_threads(1)
+
+MIXED = Forecast(np.log([0.3, 0.7]), np.array([3.0, 4.5]), np.array([0.5, 0.2]), (10.0, 20000.0))
+FEW = ("linear", "waves 28 s, 0.8", "waves 60 s, 0.8")
+
+
+def drawn(n: int, seed: int, length: float = 28.0) -> tuple[np.ndarray, np.ndarray]:
+    """Times, and readings of a fog whose ln visibility is a Gaussian process of that length about 100 m."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(float(n))
+    k = 0.5 * np.exp(-0.5 * ((t[:, None] - t) / length) ** 2) + 1e-6 * np.eye(n)
+    return t, 100.0 * np.exp(np.linalg.cholesky(k) @ rng.standard_normal(n) + 0.1 * rng.standard_normal(n))
+
+
+def test_the_mixtures_sampler_fits_its_density_and_its_score_is_scoringrules():
+    draws = np.log(MIXED.sample(np.random.default_rng(0), 100_000))
+    edges = np.linspace(1.0, 6.0, 4001)
+    density = np.exp([MIXED.log_density(float(np.exp(u))) for u in edges])
+    inside = edges >= np.log(10.0)
+    total = np.trapezoid(density[inside][1:], edges[inside][1:]) + np.exp(MIXED.log_density(10.0))
+    assert total == pytest.approx(1.0, abs=2e-3)
+    for p in (0.05, 0.5, 0.95):
+        assert np.mean(draws < np.log(MIXED.quantile(p))) == pytest.approx(p, abs=0.005)
+    expected = scoringrules.crps_mixnorm(np.log(50.0), MIXED.means, MIXED.deviations, np.exp(MIXED.log_weights))
+    assert MIXED.crps(50.0) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_quantiles_are_held_at_the_limits():
+    thick = MIXED._replace(means=np.array([1.0, 1.5]))
+    assert thick.quantile(0.5) == 10.0
+    assert thick.log_density(10.0) == pytest.approx(np.log(thick.below(np.log(10.0))))
+
+
+def test_evidence_finds_the_length_and_gaps_are_no_readings():
+    t, readings = drawn(300, 0)
+    told = Forecaster(structures=FEW).forecast(t, readings, 30.0, generator(0))
+    assert np.exp(told.log_weights).argmax() == 1
+    apart = np.full(2 * len(t), np.nan)
+    apart[::2] = readings
+    gaps = Forecaster(structures=FEW).forecast(np.arange(2 * len(t)) / 2.0, apart, 30.0, generator(0))
+    assert gaps.quantile(0.5) == pytest.approx(
+        Forecaster(structures=FEW).forecast(t, readings, 30.5, generator(0)).quantile(0.5), rel=0.2
+    )
+
+
+def test_intervals_cover_and_beat_persistence_where_the_structure_is_known():
+    inside, ours, last = [], [], []
+    for seed in range(60):
+        t, readings = drawn(211, seed)
+        told = Forecaster(structures=FEW[1:2]).forecast(t[:180], readings[:180], 30.0, generator(seed))
+        inside.append(told.quantile(0.05) <= readings[209] <= told.quantile(0.95))
+        ours.append(told.crps(readings[209]))
+        apart = np.log(readings[30:180] / readings[:150])
+        still = np.log(readings[179:180])
+        stays = Forecast(np.zeros(1), still, apart.std()[None], MIXED.limits)
+        last.append(stays.crps(readings[209]))
+    assert 0.78 <= np.mean(inside) <= 0.98  # 99 % of such means, if 90 % is true
+    assert np.mean(ours) < np.mean(last)
+
+
+def test_what_stands_still_is_forecast_to_stand_still():
+    told = Forecaster().forecast(np.arange(100.0), np.full(100, 50.0), 30.0, generator(0))
+    assert np.isfinite(told.log_weights).all()
+    assert told.quantile(0.05) < 50.0 < told.quantile(0.95)
+    assert told.quantile(0.5) == pytest.approx(50.0, rel=0.05)
+
+
+def test_too_little_and_what_is_no_reading_are_refused():
+    t = np.arange(100.0)
+    with pytest.raises(ValueError, match="found 5 readings in the last 300 s, expected 20 or more"):
+        Forecaster().forecast(t[:5], np.full(5, 50.0), 30.0, generator(0))
+    with pytest.raises(ValueError, match="found 0 readings"):
+        Forecaster().forecast(t, np.full(100, np.nan), 30.0, generator(0))
+    for wrong in (0.0, np.inf):
+        with pytest.raises(ValueError, match="not above 0"):
+            Forecaster().forecast(t, np.append(np.full(99, 50.0), wrong), 30.0, generator(0))
+    with pytest.raises(ValueError, match="do not increase"):
+        Forecaster().forecast(t[::-1], np.full(100, 50.0), 30.0, generator(0))
