@@ -41,7 +41,7 @@ def fogsim(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for two logs and a picture; numbered on if taken.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for two logs, a picture and a film; numbered on if taken.")] = Path(
         "replays/demo"
     ),
     seed: Annotated[int | None, typer.Option(min=0, help="Another encounter.", show_default=False)] = None,

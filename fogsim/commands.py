@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from math import inf
@@ -113,7 +114,11 @@ def _leave(recorder: log.Recorder, frames: int, error: BaseException) -> None:
 
 def _open_window(part: Path) -> BaseProcess:
     process = get_context("spawn").Process(target=_watch, args=(part,), daemon=True)
-    process.start()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which it inherits: Ctrl-C is for the run, Q for the window
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
     return process
 
 
@@ -121,8 +126,7 @@ def _watch(part: Path) -> None:
     from fogsim.viewer.app import watch
 
     try:
-        with suppress(KeyboardInterrupt):
-            watch([part], follow=True)
+        watch([part], follow=True)
     except UserError as error:
         Console(stderr=True).print(f"fogsim: {error}", markup=False, soft_wrap=True)
 
@@ -204,7 +208,7 @@ def replay(
     if not film and speed != 1.0:
         raise UserError("found --speed with a picture: leave it out, or export a film, FILE.mp4 or FILE.gif")
     from fogsim.viewer.export import check_target
-    from fogsim.viewer.show import show_of
+    from fogsim.viewer.show import show_of, stem
 
     check_target(export)
     with ExitStack() as opened:
@@ -220,11 +224,6 @@ def two(filters: str) -> tuple[str, str]:
     if len(names) != 2:
         raise UserError(f"found --filters {filters}, expected two names: --filters kalman,particle")
     return names[0], names[1]
-
-
-def stem(path: Path) -> str:
-    """A log's name without folder and endings."""
-    return path.name.removesuffix(".part").removesuffix(".h5")
 
 
 def export_show(show: Show, at: float, speed: float, path: Path) -> None:

@@ -21,7 +21,7 @@ PICTURE, FILM = "belief-holder.png", "side-by-side.gif"
 
 
 def demonstrate(out: Path, seed: int = DEMO_SEED, encounter: Scenario | None = None) -> Path:
-    """Drive an encounter, by default the default one, under both policies; returns the folder of logs and picture.
+    """Drive an encounter, by default the default one, under both policies; returns the folder of what was made.
 
     Nothing is overwritten: where `out` holds a demonstration already, the next free of out-2, out-3, ... is used.
 

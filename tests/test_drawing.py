@@ -9,19 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fogsim.frame import DETECTION, MAX_TRACKS, RANGE_UNIT, Frame, schema
+from fogsim.frame import ACTIONS, DETECTION, MAX_TRACKS, RANGE_UNIT, Frame, schema
+from fogsim.log import Replay
 from fogsim.scenario import HDL_64, Bank, Fog, Scenario
 from fogsim.viewer import style
 from fogsim.viewer.beliefs import belief_bar, whisker
 from fogsim.viewer.camera import camera, corners, to_world
-from fogsim.viewer.deciding import banner_area
+from fogsim.viewer.deciding import banner_area, loss_bar
 from fogsim.viewer.drawing import draw, layout
-from fogsim.viewer.echoes import OBJECT, echoes, image_area, ramp
-from fogsim.viewer.over_time import plot_area
+from fogsim.viewer.echoes import OBJECT, STRONG, WEAK, echoes, image_area, ramp
+from fogsim.viewer.metrics import numbers
+from fogsim.viewer.over_time import DOTTED, plot_area
+from fogsim.viewer.thresholds import thresholds
 from fogsim.viewer.timeline import line_area
 from fogsim.viewer.veil import hidden
 from fogsim.viewer.view import ON_MAP, OVERLAYS, SHOWN, View, focus, view_of
-from tests.viewed import BELIEFS, DIMS, LIDAR, Memory, beliefs_of, drive, frame, near, pixels, pygame, slots
+from tests.viewed import BELIEFS, DIMS, LIDAR, Memory, beliefs_of, drive, frame, near, pixels, pygame, said, slots
 
 VIEW = view_of(drive())
 AT = layout(VIEW.size)
@@ -167,6 +170,12 @@ def test_ellipse_follows_its_covariance():
     one = np.tile(np.diag([4.0, 0.25]), (5, MAX_TRACKS, 1, 1))
     f = frame(position_covariance=one, odometry=[5.0, 0.0, 0.0])
     image = pixels(draw(f, showing("ellipses")))
+    # An odometry frame that lies across the street: what is long along its x is long across the street.
+    across = {"odometry": [5.0, 0.0, -np.pi / 2], "position_mean": np.tile([5.0, -20.0], (5, MAX_TRACKS, 1))}
+    turned = frame(position_covariance=one, **across)
+    seen = pixels(draw(turned, showing("ellipses")))
+    for point in ([25 + 2.4477 * 0.5, 0.0], [25 - 2.4477 * 0.5, 0.0], [25.0, 2.4477 * 2]):
+        assert near(seen, on_map(turned, point), style.FUSED, reach=3)
     for point in ([25 + 2.4477 * 2, -0.6], [25 - 2.4477 * 2, -0.6], [25.0, -0.6 + 2.4477 * 0.5]):
         assert near(image, on_map(f, point), style.FUSED, reach=3)
     assert not near(image, on_map(f, [25, -0.6]), style.FUSED, reach=3)
@@ -222,33 +231,68 @@ def test_over_time_shows_nothing_of_the_future():
     assert (pixels(draw(frame(time=0.9), past)) != pixels(draw(frame(time=0.9), changed))).any()
 
 
-def test_over_time_draws_the_course_and_the_thresholds_where_they_are():
+def on_plot(image: np.ndarray, p: float) -> np.ndarray:
+    """The pixels of the plot over time about a probability."""
+    plot = plot_area(AT.over_time)
+    y = round(plot.y + (1 - p) * (plot.height - 1))
+    return image[plot.x : plot.right, y - 1 : y + 2]
+
+
+def dashes(image: np.ndarray, q: float, colour) -> float:
+    """The share of the plot's width at which a colour is found."""
+    return float((on_plot(image, q) == colour).all(axis=2).any(axis=1).mean())
+
+
+def test_over_time_draws_the_course_and_the_drivers_q():
     view = view_of(drive(10))
-    barrier = view.course.barrier.copy()
-    barrier[:] = 0.5
+    barrier, in_path = view.course.barrier.copy(), view.course.in_path.copy()
+    barrier[:], in_path[:] = 0.5, 0.65
     barrier[:, 1] = 0.8
-    view = dataclasses.replace(view, course=view.course._replace(barrier=barrier))
-    image, plot = pixels(draw(frame(time=0.9), view)), plot_area(AT.over_time)
-
-    def row(p: float) -> np.ndarray:
-        y = round(plot.y + (1 - p) * (plot.height - 1))
-        return image[plot.x : plot.right, y - 1 : y + 2]
-
-    particle = (np.abs(row(0.8) - style.belief_colour(BELIEFS, 1)).sum(axis=2) < 60).any(axis=1)
-    assert particle.mean() > 0.95
-    for q, action in ((1 / 61, 1), (2 / 37, 2), (3 / 7, 3)):  # of the default losses, see `filters.decision`
-        dashes = (row(q) == style.ACTION_COLOURS[action]).all(axis=2).any(axis=1)
-        assert 0.3 < dashes.mean() < 0.7
-        assert not (row(q + 0.1) == style.ACTION_COLOURS[action]).all(axis=2).any()
+    view = dataclasses.replace(view, course=view.course._replace(barrier=barrier, in_path=in_path))
+    image = pixels(draw(frame(time=0.9), view))
+    line = (np.abs(on_plot(image, 0.8) - style.belief_colour(BELIEFS, 1)).sum(axis=2) < 60).any(axis=1)
+    assert line.mean() > 0.95
+    assert (np.abs(on_plot(image, 0.65) - DOTTED).sum(axis=2) < 120).any(axis=1).sum() >= 8
 
 
-def test_another_policy_draws_the_threshold_that_it_logged():
-    view, plot = dataclasses.replace(VIEW, policy="most_likely_label"), plot_area(AT.over_time)
-    without, with_it = (pixels(draw(frame(threshold=t), view)) for t in (np.nan, 0.5))
-    y = round(plot.y + 0.5 * (plot.height - 1))
-    found = [(i[plot.x : plot.right, y] == style.VERMILLION).all(axis=1).mean() for i in (without, with_it)]
-    assert found[0] == 0.0
-    assert found[1] > 0.3
+def test_thresholds_are_of_the_open_actions_and_of_what_the_next_lane_is_charged():
+    table = np.array([[0.0, 100.0], [1.0, 40.0], [3.0, 5.0], [6.0, 1.0]])
+
+    def made(opened: bool, charge: float) -> Frame:
+        expected = 0.7 * table[:, 0] + 0.3 * table[:, 1] + charge * (np.arange(4) == 2)
+        return frame(at_decision_point=opened, in_path=np.full(5, 0.3), expected_loss=np.tile(expected, (5, 1)))
+
+    found = [
+        [(round(t.q, 4), t.name) for t in thresholds(made(*of), VIEW)]
+        for of in ((True, 0.0), (False, 0.0), (True, 50.0))
+    ]
+    assert found[0] == [(round(1 / 61, 4), "slow"), (round(2 / 37, 4), "change lane"), (round(3 / 7, 4), "brake")]
+    assert found[1] == [(round(1 / 61, 4), "slow")]
+    assert found[2] == [(round(1 / 61, 4), "slow"), (round(5 / 44, 4), "brake")]  # 6 - 5q = 1 + 39q
+    image = pixels(draw(made(True, 0.0), VIEW))
+    for q, action in ((1 / 61, 1), (2 / 37, 2), (3 / 7, 3)):
+        assert 0.3 < dashes(image, q, style.ACTION_COLOURS[action]) < 0.7
+        assert dashes(image, q + 0.1, style.ACTION_COLOURS[action]) == 0.0
+
+
+@pytest.mark.parametrize("name", ["golden-belief-holder.h5", "golden-creeping_fog.h5"])
+def test_in_every_frame_of_a_real_run_the_thresholds_tell_what_the_driver_did(name):
+    with Replay(Path(__file__).parents[1] / "replays" / name) as log:
+        view = view_of(log)
+        for f in log:
+            q, told = float(f.in_path[view.beliefs.index(view.driver)]), thresholds(f, view)
+            reached = [t.name for t in told if q >= t.q]
+            assert (reached or ["proceed"])[-1] == ACTIONS[int(f.action)].replace("_", " ")
+            ahead = next((t.q for t in told if t.q > q), np.nan)
+            assert ahead == pytest.approx(float(f.threshold), abs=1e-9, nan_ok=True)
+
+
+def test_other_policies_draw_what_they_logged_and_the_likeliest_label_its_half():
+    conformal, label = (dataclasses.replace(VIEW, policy=name) for name in ("conformal", "most_likely_label"))
+    without, with_it = (pixels(draw(frame(threshold=t), conformal)) for t in (np.nan, 0.3))
+    assert dashes(without, 0.3, style.VERMILLION) == 0.0
+    assert dashes(with_it, 0.3, style.VERMILLION) > 0.3
+    assert dashes(pixels(draw(frame(), label)), 0.5, style.VERMILLION) > 0.3
 
 
 def test_the_image_of_ranges_is_the_scan_left_to_the_left_and_up_above():
@@ -265,25 +309,30 @@ def test_the_image_of_ranges_is_the_scan_left_to_the_left_and_up_above():
     np.testing.assert_allclose(image[x[0], y[0]], ramp()[round(63 * level)], atol=1)
 
 
-def test_of_several_echoes_the_image_shows_the_nearest():
-    scan, area = np.full((4, 60, 2), round(30.0 / RANGE_UNIT), np.uint16), image_area(AT.ranges)
-    near_by = scan.copy()
-    near_by[..., 1] = round(3.0 / RANGE_UNIT)
-    dims = {"power": np.ones((4, 60, 2)), "label": np.ones((4, 60, 2))}
-    far, both = (pixels(draw(frame(range=r, **dims), VIEW))[area.center].sum() for r in (scan, near_by))
-    assert both > far  # near is bright
+def test_of_several_echoes_the_image_shows_the_strongest():
+    scan, power = np.full((4, 60, 2), round(30.0 / RANGE_UNIT), np.uint16), np.ones((4, 60, 2))
+    scan[..., 1] = round(3.0 / RANGE_UNIT)
+    seen = []
+    for strong in (0, 1):
+        power[..., strong], power[..., 1 - strong] = 90, 10
+        seen.append(pixels(draw(frame(range=scan, power=power, label=power), VIEW))[image_area(AT.ranges).center].sum())
+    assert seen[1] > seen[0]  # near is bright
 
 
-def test_radar_marks_where_the_detection_is_and_how_what_moves_on_its_own_goes():
+@pytest.mark.parametrize("yaw", [0.0, 0.15])
+def test_radar_marks_where_a_detection_was_and_how_what_moves_on_its_own_goes(yaw):
+    age, speed = 0.1, 7.2
     detected = np.full((3, len(DETECTION)), np.nan)
-    detected[0] = [0.7, 20.0, 0.2, -7.2 * np.cos(0.2), -10.0]  # stands: only ego's own speed
-    detected[1] = [0.7, 15.0, -0.1, 3.0 - 7.2 * np.cos(0.1), -10.0]  # leaves by 3 m/s
-    image = pixels(draw(frame(radar=detected), showing("radar")))
-    for distance, azimuth, own in ((20.0, 0.2, 0.0), (15.0, -0.1, 3.0)):
-        ahead = np.array([np.cos(azimuth), np.sin(azimuth)])
-        at = np.array([5.0, 0.0]) + distance * ahead
-        assert near(image, on_map(frame(), at) + np.array([4, 0]), style.GREEN, reach=1)
-        half_way = on_map(frame(), at + 0.6 * 3.0 * ahead)
+    detected[0] = [0.7 - age, 20.0, 0.05, -speed * np.cos(0.05), -10.0]  # stands: only ego's own speed
+    detected[1] = [0.7 - age, 15.0, -0.1, 3.0 - speed * np.cos(0.1), -10.0]  # leaves by 3 m/s
+    f = frame(radar=detected, ego_pose=[5.0, 0.0, yaw], ego_speed=speed)
+    image = pixels(draw(f, showing("radar")))
+    heading = np.array([np.cos(yaw), np.sin(yaw)])
+    for distance, azimuth, own in ((20.0, 0.05, 0.0), (15.0, -0.1, 3.0)):
+        ahead = np.array([np.cos(yaw + azimuth), np.sin(yaw + azimuth)])
+        at = np.array([5.0, 0.0]) - age * speed * heading + distance * ahead
+        assert near(image, on_map(f, at) + np.array([4, 0]), style.GREEN, reach=1)
+        half_way = on_map(f, at + 0.6 * 3.0 * ahead)
         assert near(image, half_way, style.GREEN, reach=2) == (own > 0.0)
 
 
@@ -318,9 +367,31 @@ def test_a_change_of_the_drivers_likeliest_label_is_an_event():
     assert (event.time, event.kind, event.words) == (pytest.approx(0.3), "flip", "likeliest label is now barrier")
 
 
-def test_metrics_are_told_against_the_truth():
-    from fogsim.viewer.metrics import numbers
+def test_what_is_told_in_words(monkeypatch):
+    status = np.zeros((5, MAX_TRACKS))
+    status[1] = 1
+    f = frame(threshold=0.123, in_path=np.full(5, 0.1), status=status, shadow_action=np.tile([2, 3], (5, 1)))
+    words = said(monkeypatch, lambda: draw(f, dataclasses.replace(VIEW, note="paused", said="saved it")))
+    assert {"creeping fog", "seed 7", "0.7 s", "7.2 m/s", "25 m", "20.0 m"} <= set(words)
+    assert {"fused, bayes", "least expected loss, more from q = 0.123", "proceed or slow only"} <= set(words)
+    assert {"50.00", "20.50", "4.00", "3.50"} <= set(words)
+    assert words.count("change lane / brake") == len(BELIEFS)
+    assert {"particle depleted", "paused", "saved it", "0.7 / 2.9 s"} <= set(words)
+    opened = said(monkeypatch, lambda: draw(frame(at_decision_point=True), VIEW))
+    assert "decision point" in opened
+    labelled = said(monkeypatch, lambda: draw(f, dataclasses.replace(VIEW, policy="most_likely_label")))
+    assert "least expected loss" in labelled  # that policy's .5 is of P(barrier), no q
 
+
+def test_expected_losses_are_bars_of_their_length():
+    image, losses = pixels(draw(frame(action=0), VIEW)), (50.0, 20.5, 4.0, 3.5)
+    for k, loss in enumerate(losses):
+        line = loss_bar(AT.decision, k)
+        empty = (image[line.x : line.right, line.centery] == style.TRACK).all(axis=1).sum()
+        assert empty == pytest.approx((1 - loss / 50.0) * line.width, abs=1.01)
+
+
+def test_metrics_are_told_against_the_truth(monkeypatch):
     log_probs = beliefs_of(0.25).copy()
     ess = np.full((5, MAX_TRACKS), 40.0)
     f = frame(log_probs=log_probs, ess=ess, nis=np.full((5, MAX_TRACKS), 3.0), nis_dof=np.full((5, MAX_TRACKS), 2))
@@ -328,6 +399,34 @@ def test_metrics_are_told_against_the_truth():
     entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
     np.testing.assert_allclose(found, [np.log(4.0), entropy, 40.0, 1.5, 0.0])
     assert np.isnan(numbers(frame(truth_class=slots([3], -1)), 1, 0)[0])  # an animal is of no class
+    words = said(monkeypatch, lambda: draw(f, VIEW))
+    for number in ("1.39", "0.56", "40.0", "1.50"):
+        assert words.count(number) == len(BELIEFS)
+
+
+def test_power_is_dark_where_weak_and_bright_where_strong():
+    scan, power = np.zeros((4, 60, 1), np.uint16), np.zeros((4, 60, 1), np.uint16)
+    scan[3, [29, 34]] = round(12.0 / RANGE_UNIT)
+    power[3, 29], power[3, 34] = 64, 64 * 300
+    f = frame(range=scan, power=power)
+    image, places = pixels(draw(f, showing("lidar", "power"))), echoes(f, VIEW)[0]
+    for place, colour in zip(places, (WEAK, STRONG), strict=True):
+        assert near(image, on_map(f, place), colour, reach=1, tolerance=20)
+
+
+def test_the_ruler_measures_from_egos_front_and_the_road_lies_where_it_is():
+    f = frame(ego_pose=[7.3, 0.0, 0.0], odometry=[7.3, 0.0, 0.0])
+    image = pixels(draw(f, showing()))
+    for metres in (5, 20, 35):
+        x = on_map(f, [7.3 + metres, 0.0])[0]
+        assert near(image, (x, AT.street.bottom - 2), style.MUTED, reach=1, tolerance=10)
+        assert not near(image, (x + 40, AT.street.bottom - 2), style.MUTED, reach=1, tolerance=10)
+    kerb, lane = on_map(f, [30.0, VIEW.kerb_y - 0.09]), on_map(f, [30.0, 0.5])
+    assert tuple(image[tuple(kerb)]) == style.KERB
+    assert tuple(image[tuple(lane)]) == style.ASPHALT
+    dash, gap = on_map(f, [31.5, VIEW.lane_width / 2]), on_map(f, [34.5, VIEW.lane_width / 2])  # 30 to 33 m, fixed
+    assert tuple(image[tuple(dash)]) == style.PAINT
+    assert tuple(image[tuple(gap)]) == style.ASPHALT
 
 
 def test_the_banner_tells_the_action_and_a_collision():
@@ -347,11 +446,10 @@ def test_drawing_changes_neither_frame_nor_view():
 
 
 def test_other_sizes_fill_their_picture():
-    small = dataclasses.replace(VIEW, size=(960, 600))
-    surface = draw(frame(), small)
-    assert surface.get_size() == (960, 600)
-    assert layout((960, 600)).timeline.bottom == 600 - 12
-    assert layout((960, 600)).metrics.right <= 960 - 12
+    large = dataclasses.replace(VIEW, size=(1600, 900))
+    assert draw(frame(), large).get_size() == (1600, 900)
+    assert layout((1600, 900)).timeline.bottom == 900 - 12
+    assert layout((1600, 900)).metrics.right <= 1600 - 12
 
 
 def test_no_display_is_needed():

@@ -1,6 +1,9 @@
 """Pictures and films out of logs, read back by another library (OpenCV, pygame)."""
 
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,6 +14,8 @@ from fogsim.viewer.export import export_film, export_png, rate
 from fogsim.viewer.film import Film
 from fogsim.viewer.show import show_of
 from tests.viewed import Memory, drive, frame, pixels, pygame
+
+ROOT = Path(__file__).parents[1]
 
 
 def show(n: int = 30):
@@ -56,6 +61,10 @@ def test_a_film_never_overwrites_and_a_broken_one_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match=r"a\.mp4 exists already"):
         film(path)
     assert path.read_text() == "mine"
+    taken = Film(tmp_path / "taken.mp4", (64, 64), 10)
+    with pytest.raises(UserError, match=r"taken\.mp4 exists already"):  # by the film that is being made
+        Film(tmp_path / "taken.mp4", (64, 64), 10)
+    taken.close()
     making = export_film(show(), tmp_path / "b.mp4")
     next(making)
     making.close()  # as Ctrl-C would
@@ -64,6 +73,28 @@ def test_a_film_never_overwrites_and_a_broken_one_leaves_nothing(tmp_path):
     with Film(tmp_path / "d.mp4", (64, 64), 10):
         pass  # not one picture
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_a_disk_without_room_is_one_line_and_leaves_nothing(tmp_path):
+    code = (
+        "import resource, sys; from pathlib import Path; from fogsim.errors import UserError;"
+        "from fogsim.viewer.picture import save; from fogsim.viewer.show import show_of;"
+        "from fogsim.viewer.export import export_film; from tests.viewed import drive;"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "show = show_of([drive(20)], ['drive']); path = Path(sys.argv[1]);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));\n"
+        "try:\n"
+        "    save(show.picture(0, 1.0), path) if path.suffix == '.png' else list(export_film(show, path))\n"
+        "except UserError as error:\n"
+        "    print(error)\n"
+    )
+    for name in ("a.png", "a.mp4", "a.gif"):
+        command = [sys.executable, "-c", code, str(tmp_path / name)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"cannot write {tmp_path / name} ("), done.stdout + done.stderr
+        assert "make room, or choose another folder" in done.stdout
+        assert not list(tmp_path.iterdir())
 
 
 def test_odd_sizes_lose_a_line(tmp_path):
@@ -87,6 +118,8 @@ def test_bad_targets_are_refused_before_any_work(tmp_path):
 
 
 def test_the_pace_is_the_logs_own():
+    with pytest.raises(UserError, match=r"--speed 1e-05, 0\.0001 pictures a second"):
+        rate(np.arange(50) * 0.1, 1e-5)
     assert rate(np.arange(50) * 0.1, 1.0) == 10
     assert rate(np.arange(50) * 0.04, 2.0) == 50
     assert rate(np.array([0.0, 0.1, 0.2, 0.9]), 1.0) == 10  # a gap changes nothing

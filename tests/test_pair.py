@@ -10,11 +10,12 @@ from fogsim.viewer import style
 from fogsim.viewer.beliefs import belief_bar
 from fogsim.viewer.camera import camera
 from fogsim.viewer.deciding import banner_area
+from fogsim.viewer.over_time import plot_area
 from fogsim.viewer.pair import layout_pair
 from fogsim.viewer.show import Side, show_of
 from fogsim.viewer.timeline import different, line_area
 from fogsim.viewer.view import SIZE, view_of
-from tests.viewed import BELIEFS, Memory, beliefs_of, drive, frame, near, pixels, slots
+from tests.viewed import BELIEFS, Memory, beliefs_of, drive, frame, near, pixels, said, slots
 
 AT = layout_pair(SIZE)
 
@@ -61,7 +62,7 @@ def test_each_car_stands_on_its_own_map_at_the_instant_of_the_cursor():
 
 def test_a_log_that_has_ended_is_held_at_its_end():
     show = show_of([log(0.3, 3, n=10), log(0.9, 0)], ["short", "long"])
-    assert show.times[-1] == pytest.approx(2.9)
+    assert show.times()[-1] == pytest.approx(2.9)
     late, end = (pixels(show.picture(0, t)) for t in (2.5, 0.9))
     a = AT.beliefs[0]
     assert (late[a.x : a.right, a.y : a.bottom] == end[a.x : a.right, a.y : a.bottom]).all()
@@ -120,6 +121,86 @@ def test_a_belief_that_is_not_there_and_a_log_without_frames_are_refused():
         show_of([drive()], ["one"], ("kalmn", "bnn"))
     with pytest.raises(UserError, match="none has no frame"):
         show_of([Memory([])], ["none"])
+
+
+def test_a_log_has_ended_only_after_its_last_frame(monkeypatch):
+    crashed = log(0.3, 3, n=10)
+    crashed.frames[9] = dataclasses.replace(crashed.frames[9], collided=np.bool_(True))
+    show = show_of([crashed, log(0.9, 0)], ["short", "long"])
+    for seconds, ended in ((0.45, False), (0.9, False), (0.95, True), (2.0, True)):
+        words = said(monkeypatch, lambda at=seconds: show.picture(0, at))
+        assert ("short   7.2 m/s   20.0 m left   ended at 0.9 s" in words) is ended
+        assert not any("ended at 2.9" in w for w in words)
+        assert ("COLLISION" in words) == (seconds >= 0.9)
+
+
+def test_the_difference_is_this_less_the_other(monkeypatch):
+    words = said(monkeypatch, lambda: show_of([log(0.3, 0), log(0.9, 3)], ["a", "b"]).picture(0, 1.0))
+    assert words.count("-0.600") == words.count("+0.600") == len(BELIEFS)
+
+
+def test_both_are_about_the_same_candidate(monkeypatch):
+    held = beliefs_of(0.1).copy()
+    held[:, 1] = np.log([0.2, 0.8])
+    made = {"track_id": slots([0, 1], -1), "log_probs": held}
+    logs = [Memory([frame(time=0.0, distance_left=slots(left, np.nan), **made)]) for left in ([9, 20], [-3, 8])]
+    words = said(monkeypatch, lambda: show_of(logs, ["a", "b"]).picture(0, 0.0))
+    assert words.count("P(barrier) of 1") == 2
+    assert not any(w.startswith(("+0.", "-0.")) for w in words)
+
+
+def test_of_two_logs_both_lines_both_bands_and_both_decision_points_are_drawn():
+    logs = [log(0.3, 0), log(0.9, 3)]
+    for k, source in enumerate(logs):
+        at = 10 + 8 * k
+        source.frames[at] = dataclasses.replace(source.frames[at], at_decision_point=np.bool_(True))
+    image, plot, line = (
+        pixels(show_of(logs, ["a", "b"]).picture(0, 2.9)),
+        plot_area(AT.over_time),
+        line_area(AT.timeline),
+    )
+    for p in (0.3, 0.9):
+        y = round(plot.y + (1 - p) * (plot.height - 1))
+        row = np.abs(image[plot.x : plot.right, y - 1 : y + 2] - style.FUSED).sum(axis=2).min(axis=1)
+        assert (row < 200).mean() > 0.9
+    for seconds in (1.0, 1.8):
+        x = plot.x + round(seconds / 2.9 * (plot.width - 1))
+        assert near(image, (x, plot.bottom + 2), style.YELLOW, reach=1, tolerance=10)
+    x = line.x + 100
+    for y, action in ((line.y, 0), (line.bottom - 1, 3)):
+        assert tuple(image[x, y]) == style.mix(style.TRACK, style.ACTION_COLOURS[action], 0.75)
+
+
+def test_events_of_both_logs_can_be_reached():
+    first, second = log(0.5, 0), log(0.5, 0)
+    second.frames[12] = dataclasses.replace(second.frames[12], at_decision_point=np.bool_(True))
+    show = show_of([first, second], ["a", "b"])
+    assert [e.time for e in show.events(0)] == [pytest.approx(1.2)]
+    assert show.events(1) == []
+
+
+def test_times_are_of_the_logs_in_the_scene_and_of_the_finer_of_two():
+    coarse = log(0.5, 0, n=10)
+    fine = Memory([frame(time=0.04 * k) for k in range(75)])
+    show = show_of([coarse, fine], ["coarse", "fine"])
+    np.testing.assert_allclose(show.times(0), 0.04 * np.arange(75), atol=1e-9)
+    np.testing.assert_allclose(show.times(1), 0.1 * np.arange(10), atol=1e-9)
+    np.testing.assert_allclose(show.times(2), 0.04 * np.arange(75), atol=1e-9)
+
+
+def test_a_belief_that_does_not_drive_shows_what_it_would_do(monkeypatch):
+    shadow = np.zeros((5, 2))
+    shadow[1] = 3
+    expected = np.tile([50.0, 20.5, 4.0, 3.5], (5, 1))
+    expected[1] = [70.0, 30.0, 6.0, 2.25]
+    one = Memory([frame(time=0.0, shadow_action=shadow, expected_loss=expected)])
+    words = said(monkeypatch, lambda: show_of([one], ["one"], ("fused", "particle")).picture(0, 0.0))
+    assert {"PROCEED", "BRAKE", "would do; fused drives", "3.50", "2.25"} <= set(words)
+
+
+def test_two_beliefs_of_two_logs_are_named_with_their_logs(monkeypatch):
+    words = said(monkeypatch, lambda: show_of([drive(), drive()], ["a", "b"], ("bnn", "bnn")).picture(0, 1.0))
+    assert {"bnn, a", "bnn, b"} <= set(words)
 
 
 def test_every_scene_of_several_candidates_can_be_drawn():

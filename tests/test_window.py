@@ -16,6 +16,7 @@ from fogsim.errors import UserError
 from fogsim.log import Replay
 from fogsim.viewer import app
 from fogsim.viewer.drawing import layout
+from fogsim.viewer.help import help_area
 from fogsim.viewer.pair import layout_pair
 from fogsim.viewer.show import show_of
 from fogsim.viewer.timeline import line_area
@@ -172,6 +173,48 @@ def test_v_records_what_is_shown_until_v(driven, tmp_path, monkeypatch):
     assert count == 30  # ten passes of .1 s
 
 
+def test_a_film_that_finds_the_disk_full_ends_and_the_window_goes_on(driven, tmp_path, monkeypatch):
+    class Full(app.Film):
+        def add(self, picture):
+            raise UserError("cannot write: make room")
+
+    monkeypatch.setattr(app, "Film", Full)
+    seen, passes, events, drawn = [], [], pygame.event.get, app.Window.picture
+
+    def get():
+        passes.append(0)
+        return [key(pygame.K_v)] if len(passes) == 2 else events() if len(passes) > 12 else []
+
+    def noted(self, show, player):
+        seen.append(player.said)
+        return drawn(self, show, player)
+
+    monkeypatch.setattr(pygame.event, "get", get)
+    monkeypatch.setattr(app.Window, "picture", noted)
+    driven([drive()])
+    assert "cannot write: make room" in seen
+    assert len(passes) > 12
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_and_the_recording_mark_are_on_the_screen_and_on_no_picture(monkeypatch, tmp_path):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    pygame.display.init()
+    try:
+        window, show = app.Window(pygame.display.set_mode(SIZE), "x"), show_of([drive()], ["x"])
+        plain = pixels(window.draw(show, app.Player(time=1.0)))
+        assert (pixels(window.screen) == plain).all()
+        assert (pixels(window.draw(show, app.Player(time=1.0, helping=True))) == plain).all()
+        area, changed = help_area(SIZE), (pixels(window.screen) != plain).any(axis=2)
+        assert changed[area.left : area.right, area.top : area.bottom].mean() > 0.5
+        window.film = app.Film(tmp_path / "x.mp4", SIZE, 30)
+        assert (pixels(window.draw(show, app.Player(time=1.0))) == plain).all()
+        assert tuple(pixels(window.screen)[SIZE[0] // 2, 24]) == app.RECORDING
+        window.film.close()
+    finally:
+        pygame.display.quit()
+
+
 def test_a_folder_that_cannot_be_written_is_told_in_the_window(driven, tmp_path, monkeypatch):
     def refuse(*_):
         raise UserError("cannot write here: choose another folder")
@@ -198,7 +241,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_the_window(driven, tmp_path,
     assert "cannot write here: choose another folder" in seen
 
 
-@pytest.mark.parametrize("size", [(1600, 900), (1000, 640), (500, 300)])
+@pytest.mark.parametrize("size", [(1600, 900), (1000, 640), (1500, 300)])
 def test_a_window_of_another_size_is_filled(size, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     pygame.display.init()
@@ -206,7 +249,7 @@ def test_a_window_of_another_size_is_filled(size, monkeypatch):
         window = app.Window(pygame.display.set_mode(size, pygame.RESIZABLE), "x")
         show, player = show_of([drive()], ["x"]), app.Player(time=1.0)
         picture = window.draw(show, player)
-        assert picture.get_size() == (max(size[0], 960), max(size[1], 600))
+        assert picture.get_size() == (max(size[0], 1280), max(size[1], 720))
         seen = pixels(window.screen)
         assert seen.shape[:2] == size
         expected = picture if picture.get_size() == size else pygame.transform.smoothscale(picture, size)

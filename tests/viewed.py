@@ -98,3 +98,17 @@ def near(image: np.ndarray, at, colour, reach: int = 2, tolerance: int = 90) -> 
     x, y = at
     patch = image[x - reach : x + reach + 1, y - reach : y + reach + 1]
     return bool((np.abs(patch - colour).sum(axis=2) < tolerance).any())
+
+
+def said(monkeypatch, drawing) -> list[str]:
+    """The words that are written while something is drawn."""
+    found, write = [], style.write
+
+    def noted(surface, words, *given, **named):
+        found.append(words)
+        return write(surface, words, *given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(style, "write", noted)
+        drawing()
+    return found

@@ -22,11 +22,12 @@ from fogsim.viewer.film import RATE, Film
 from fogsim.viewer.help import draw_help
 from fogsim.viewer.picture import save
 from fogsim.viewer.player import Player, advance, press, zoom
-from fogsim.viewer.show import Show, show_of
+from fogsim.viewer.show import Show, show_of, stem
 from fogsim.viewer.timeline import time_at
 from fogsim.viewer.view import SIZE
 
 TICKS = 60  # of the window per second
+RECORDING = (230, 60, 60)
 
 
 def check_display() -> None:
@@ -61,20 +62,25 @@ def watch(
         Without a display, or if a log cannot be read or has no frame, or no such belief.
     """
     check_display()
-    names = [Path(path).name.removesuffix(".part").removesuffix(".h5") for path in paths]
+    names = [stem(path) for path in paths]
     with ExitStack() as opened:
         logs = [opened.enter_context(Replay(path, follow=follow)) for path in paths]
         show = show_of(logs, names, beliefs)
         try:
-            pygame.display.init()
-            pygame.display.set_caption(f"fogsim: {', '.join(names)}")
-            screen = pygame.display.set_mode(SIZE, pygame.RESIZABLE)
-            with Window(screen, "-".join(names)) as window:
-                window.play(show, Player(time=float(show.times[-1 if follow else 0]), speed=speed), follow)
-        except pygame.error as error:
-            raise UserError(f"no window could be opened ({error}): use --export FILE.png instead") from error
+            with Window(opened_screen(f"fogsim: {', '.join(names)}"), "-".join(names)) as window:
+                window.play(show, Player(time=float(show.times()[-1 if follow else 0]), speed=speed), follow)
         finally:
             pygame.display.quit()
+
+
+def opened_screen(caption: str) -> pygame.Surface:
+    """A window that can be resized."""
+    try:
+        pygame.display.init()
+        pygame.display.set_caption(caption)
+        return pygame.display.set_mode(SIZE, pygame.RESIZABLE)
+    except pygame.error as error:
+        raise UserError(f"no window could be opened ({error}): use --export FILE.png instead") from error
 
 
 @dataclass
@@ -89,9 +95,9 @@ class Window:
     def __enter__(self) -> Window:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.film is not None:
-            self.film.close()
+            self.film.__exit__(kind)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -103,18 +109,23 @@ class Window:
         """Until the player no longer runs."""
         clock, shown, picture = pygame.time.Clock(), None, None
         while player.running:
-            edge, show = float(show.times[-1]), show.extended()
+            edge, show = float(show.times()[-1]), show.extended()
             if follow and player.playing and player.time >= edge:
-                player = replace(player, time=float(show.times[-1]))  # what is new at once, however fast it comes
+                player = replace(player, time=float(show.times()[-1]))  # what is new at once, however fast it comes
             for event in pygame.event.get():  # also while paused: a window that does not listen freezes
                 player = self.handle(player, event, show)
             seconds = clock.tick(TICKS) / 1000.0
-            player = advance(player, seconds, show.times, follow)
+            player = advance(player, seconds, show.times(player.scene), follow)
             places = tuple(view.course.at(player.time) for view in show.views)
-            wanted = (places, len(show.times), replace(player, time=0.0), self.size, self.film is None)
+            lengths = tuple(len(view.course.time) for view in show.views)
+            wanted = (places, lengths, replace(player, time=0.0), self.size, self.film is None)
             if wanted != shown or picture is None:
                 picture, shown = self.draw(show, player), wanted
-            self.record(picture, seconds)
+            try:
+                self.record(picture, seconds)
+            except UserError as error:  # a full disk ends the film, not the watching
+                self.__exit__(UserError)
+                self.film, player = None, replace(player, said=str(error))
 
     def draw(self, show: Show, player: Player) -> pygame.Surface:
         """Put the picture on the screen; returned is what a film is made of, without help and marks."""
@@ -123,7 +134,7 @@ class Window:
         if player.helping:
             draw_help(seen)
         if self.film is not None:
-            pygame.draw.circle(seen, (230, 60, 60), (seen.get_width() // 2, 24), 8)
+            pygame.draw.circle(seen, RECORDING, (seen.get_width() // 2, 24), 8)
         fits = seen.get_size() == self.screen.get_size()
         self.screen.blit(seen if fits else pygame.transform.smoothscale(seen, self.screen.get_size()), (0, 0))
         pygame.display.flip()
@@ -146,9 +157,8 @@ class Window:
         if event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and self.timeline().collidepoint(self.at(event)):
             player = replace(player, dragging=True, playing=False)
         if event.type in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEMOTION) and player.dragging:
-            views = [show.views[side.log] for side in show.scenes[player.scene]]
-            time = time_at(self.timeline(), self.at(event)[0], views)
-            return replace(player, time=float(show.times[np.abs(show.times - time).argmin()]))
+            times, time = show.times(player.scene), time_at(self.timeline(), self.at(event)[0], show.seen(player.scene))
+            return replace(player, time=float(times[np.abs(times - time).argmin()]))
         return player
 
     def timeline(self) -> pygame.Rect:
@@ -163,13 +173,15 @@ class Window:
 
     def key(self, player: Player, key: int, shift: bool, show: Show) -> Player:
         """What a key does that needs more than the player."""
-        view = show.views[show.scenes[player.scene][0].log]
         if key in (pygame.K_n, pygame.K_p):
-            time = beside(view.events, player.time, 1 if key == pygame.K_n else -1)
-            words = [e.words for e in view.events if e.time == time]
+            events = show.events(player.scene)
+            time = beside(events, player.time, 1 if key == pygame.K_n else -1)
+            words = [e.words for e in events if e.time == time]
             return replace(player, time=time, playing=False, said=", ".join(words))
         if key == pygame.K_f:
-            frame = show.logs[show.scenes[player.scene][0].log][view.course.at(player.time)]
+            log = show.scenes[player.scene][0].log
+            view = show.views[log]
+            frame = show.logs[log][view.course.at(player.time)]
             here = following(frame, replace(view, span=player.span))
             return replace(player, left=np.nan if np.isfinite(player.left) else here)
         if key in (pygame.K_s, pygame.K_v):
@@ -177,7 +189,7 @@ class Window:
                 return replace(player, said=self.shoot(show, player) if key == pygame.K_s else self.toggle_film())
             except UserError as error:
                 return replace(player, said=str(error))
-        return press(replace(player, said=""), key, shift, show.times, len(show.scenes))
+        return press(replace(player, said=""), key, shift, show.times(player.scene), len(show.scenes))
 
     def shoot(self, show: Show, player: Player) -> str:
         """Save the picture; returns what there is to say."""

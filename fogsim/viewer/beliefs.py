@@ -6,10 +6,10 @@ import numpy as np
 import pygame
 
 from filters.spec import BARRIER
-from fogsim.frame import ACTIONS, POLICIES, Frame
+from fogsim.frame import ACTIONS, Frame
 from fogsim.viewer import style
 from fogsim.viewer.parts import WIDE, bar, card, title, words
-from fogsim.viewer.view import View, focus
+from fogsim.viewer.view import View
 
 NAME, NUMBER = 100, 72  # px of a row left of its bar, and right of it
 
@@ -31,25 +31,28 @@ def whisker(p: float, epistemic: float) -> tuple[float, float]:
     return max(p - sd, 0.0), min(p + sd, 1.0)
 
 
-def draw_beliefs(surface: pygame.Surface, area: pygame.Rect, frame: Frame, view: View, other: dict[str, float]) -> None:
-    """One row per belief: name, bar as long as P(barrier), the number, what it would do now.
+def draw_beliefs(
+    surface: pygame.Surface, area: pygame.Rect, frame: Frame, view: View, track: int, other: dict[str, float]
+) -> None:
+    """One row per belief about a candidate: name, bar as long as P(barrier), the number, what it would do now.
 
     `other` has P(barrier) of beliefs by the same name that these are held against; the difference is told.
     """
-    track, shown = focus(frame), view.shown
+    shown = view.shown
     card(surface, area, title(frame, track), "" if area.width < WIDE else "would do: Bayes / likeliest label")
     for row, b in enumerate(shown):
         name, log_probs, line = view.beliefs[b], frame.log_probs[b, track], belief_bar(area, row, len(shown))
         if not np.isfinite(log_probs).all():
             continue
         p = float(np.exp(log_probs[BARRIER]))
-        style.write(surface, words(name), (area.x + 14, line.centery), 12, style.TEXT, name == view.driver, "midleft")
+        label, bold = style.short(words(name), 13), name == view.driver
+        style.write(surface, label, (area.x + 14, line.centery), 12, style.TEXT, bold, "midleft")
         bar(surface, line, p, style.belief_colour(view.beliefs, b))
         pygame.draw.line(surface, style.GROUND, (line.centerx, line.y), (line.centerx, line.bottom - 1))
         _whisker(surface, line, p, float(frame.epistemic[b, track]))
         style.write(surface, f"{p:.3f}", (area.right - 14, line.centery), 16, style.TEXT, True, "midright")
         below = line.bottom + 2
-        would = " / ".join(words(ACTIONS[int(a)]) for a in frame.shadow_action[b, : len(POLICIES)])
+        would = " / ".join(words(ACTIONS[int(a)]) for a in frame.shadow_action[b])
         style.write(surface, would, (line.x, below), 10, style.MUTED)
         if name in other and abs(p - other[name]) >= 0.0005:
             off = f"{p - other[name]:+.3f}"
@@ -65,7 +68,7 @@ def _whisker(surface: pygame.Surface, line: pygame.Rect, p: float, epistemic: fl
         pygame.draw.line(surface, style.VERMILLION, (end, line.y + 2), (end, line.bottom - 3), 2)
 
 
-def chances(frame: Frame, view: View) -> dict[str, float]:
-    """P(barrier) by the name of the belief, of those that are shown and hold one."""
-    p = np.exp(frame.log_probs[:, focus(frame), BARRIER])
+def chances(frame: Frame, view: View, track: int) -> dict[str, float]:
+    """P(barrier) of a candidate by the name of the belief, of those that are shown and hold one."""
+    p = np.exp(frame.log_probs[:, track, BARRIER])
     return {view.beliefs[b]: float(p[b]) for b in view.shown if np.isfinite(p[b])}

@@ -12,7 +12,7 @@ from fogsim.frame import Frame
 from fogsim.viewer.view import View
 
 BEHIND = 6.5 / 48.0  # share of the map's width that lies behind ego's front
-MIDDLE = 0.8  # m, world y at the map's middle
+MIDDLE = 0.8 / 48.0  # world y at the map's middle, as a share of its span: the nearer, the more in the lane
 CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 64)), np.sin(np.linspace(0, 2 * np.pi, 64))], axis=1)
 
 
@@ -40,7 +40,7 @@ def camera(frame: Frame, view: View, area: pygame.Rect) -> Camera:
     """The camera of a map: it follows ego, `BEHIND` from the left edge, or stays where the view says."""
     scale = area.width / view.span
     left = view.left if np.isfinite(view.left) else following(frame, view)
-    return Camera(left, MIDDLE + 0.5 * area.height / scale, scale, area.x, area.y)
+    return Camera(left, MIDDLE * view.span + 0.5 * area.height / scale, scale, area.x, area.y)
 
 
 def following(frame: Frame, view: View) -> float:

@@ -16,11 +16,11 @@ from fogsim.viewer.over_time import draw_over_time
 from fogsim.viewer.parts import draw_headline
 from fogsim.viewer.street import draw_legend, draw_street
 from fogsim.viewer.timeline import draw_timeline
-from fogsim.viewer.view import View
+from fogsim.viewer.view import SIZE, View, focus
 
 MARGIN = 12
 HEADLINE, LEGEND, RANGES, TIMELINE = 48, 24, 54, 40  # px
-LEAST = (960, 600)  # px: below, type would not fit
+LEAST = SIZE  # px: below, type would not fit
 
 
 class Layout(NamedTuple):
@@ -71,8 +71,8 @@ def draw(frame: Frame, view: View) -> pygame.Surface:
     draw_legend(surface, at.legend, view)
     draw_street(surface, at.street, frame, view)
     draw_ranges(surface, at.ranges, frame, view)
-    draw_beliefs(surface, at.beliefs, frame, view, {})
-    draw_over_time(surface, at.over_time, [frame], [view], float(frame.time))
+    draw_beliefs(surface, at.beliefs, frame, view, focus(frame), {})
+    draw_over_time(surface, at.over_time, [frame], [view], focus(frame), float(frame.time))
     draw_decision(surface, at.decision, frame, view, None)
     draw_metrics(surface, at.metrics, frame, view)
     draw_timeline(surface, at.timeline, float(frame.time), [view])

@@ -67,13 +67,17 @@ def dots(surface: pygame.Surface, area: pygame.Rect, pixels: Array, colours: np.
 
 
 def draw_radar(surface: pygame.Surface, eye: Camera, frame: Frame) -> None:
-    """A diamond where each detection is, with a stroke as long as what moves on its own goes in a second."""
+    """A diamond where each detection was, with a stroke as long as what moves on its own goes in a second.
+
+    They were taken a little earlier, when ego was further back.
+    """
     found = frame.radar[np.isfinite(frame.radar[:, 0])]
-    distance, azimuth, rate = (found[:, DETECTION.index(name)] for name in ("range", "azimuth", "range rate"))
-    bearing = float(frame.ego_pose[2]) + azimuth
+    taken, distance, azimuth, rate, _ = (found[:, DETECTION.index(name)] for name in DETECTION)
+    bearing, heading = float(frame.ego_pose[2]) + azimuth, rotation(float(frame.ego_pose[2]))[:, 0]
     ahead = np.stack([np.cos(bearing), np.sin(bearing)], axis=1)
     own = rate + float(frame.ego_speed) * np.cos(azimuth)
-    places = frame.ego_pose[:2] + distance[:, None] * ahead
+    driven = float(frame.ego_speed) * (float(frame.time) - taken)
+    places = frame.ego_pose[:2] - driven[:, None] * heading + distance[:, None] * ahead
     for at, end in zip(eye(places), eye(places + own[:, None] * ahead), strict=True):
         corners = at + 4.0 * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
         pygame.draw.aalines(surface, style.GREEN, True, corners.tolist())
@@ -81,7 +85,10 @@ def draw_radar(surface: pygame.Surface, eye: Camera, frame: Frame) -> None:
 
 
 def draw_ranges(surface: pygame.Surface, area: pygame.Rect, frame: Frame, view: View) -> None:
-    """The scan as the lidar sees it, ring over ring and left to the left: near is bright, black is no echo."""
+    """The scan as the lidar sees it, ring over ring and left to the left: near is bright, black is no echo.
+
+    Of several echoes of a beam the strongest is shown.
+    """
     pygame.draw.rect(surface, style.STRIP, area)
     half = 0.5 * view.azimuth_deg
     style.write(surface, f"{half:.0f}° left", (area.x + 16, area.centery), 11, style.MUTED, anchor="midleft")
@@ -92,10 +99,10 @@ def draw_ranges(surface: pygame.Surface, area: pygame.Rect, frame: Frame, view: 
     if not frame.range.size:
         style.write(surface, "this log holds no scans", image.center, 12, style.MUTED, anchor="center")
         return
-    nearest = np.where(frame.range > 0, frame.range, np.iinfo(np.uint16).max).min(axis=2)[::-1, ::-1].T
-    level = np.log(np.clip(nearest * RANGE_UNIT, NEAR, FAR) / NEAR) / np.log(FAR / NEAR)
+    strongest = np.take_along_axis(frame.range, frame.power.argmax(axis=2)[..., None], axis=2)[::-1, ::-1, 0].T
+    level = np.log(np.clip(strongest * RANGE_UNIT, NEAR, FAR) / NEAR) / np.log(FAR / NEAR)
     colours = np.append(ramp(), np.array([style.mix(style.STRIP, NONE, 0.5)]), axis=0)
-    index = np.where(nearest == np.iinfo(np.uint16).max, len(colours) - 1, np.round((len(colours) - 2) * level))
+    index = np.where(strongest == 0, len(colours) - 1, np.round((len(colours) - 2) * level))
     small = style.canvas(index.shape)
     pygame.surfarray.blit_array(small, packed(colours)[index.astype(int)])
     surface.blit(pygame.transform.scale(small, image.size), image)

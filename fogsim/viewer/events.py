@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from filters.spec import CLASSES
+from filters.spec import CLASSES, Array
 from fogsim.frame import ACTIONS
 from fogsim.viewer.course import Course
 
+UNDECIDED = 1e-6  # nearer to 1/2 than this, P is on no side of it
 KINDS = ("decision", "action", "flip", "miss")
 
 
@@ -32,13 +33,22 @@ def events(course: Course, driver: int | None) -> tuple[Event, ...]:
         for i in np.flatnonzero(np.diff(course.action)) + 1
     ]
     if driver is not None:
-        likely = course.barrier[:, driver] > 0.5  # an empty slot's NaN never is
-        for i, track in zip(*np.nonzero(np.diff(likely, axis=0)), strict=True):
-            label = CLASSES[int(likely[i + 1, track])]
-            found.append(Event(float(course.time[i + 1]), "flip", f"likeliest label is now {label}"))
+        found += flips(course.time, course.barrier[:, driver])
     if course.collided.any():
         found.append(Event(float(course.time[course.collided.argmax()]), "miss", "collision"))
     return tuple(sorted(found))
+
+
+def flips(time: Array, barrier: Array) -> list[Event]:
+    """Where P(barrier) (n, tracks) of a candidate goes from one side of 1/2 to the other."""
+    found, several = [], bool(np.isfinite(barrier).any(axis=0).sum() > 1)
+    for track, p in enumerate(barrier.T):
+        told = np.flatnonzero(np.abs(p - 0.5) > UNDECIDED)  # none of an empty slot's NaN
+        number, likely = f" of {track + 1}" if several else "", p[told] > 0.5
+        for k in np.flatnonzero(np.diff(likely)) + 1:
+            words = f"likeliest label{number} is now {CLASSES[int(likely[k])]}"
+            found.append(Event(float(time[told[k]]), "flip", words))
+    return found
 
 
 def beside(found: Sequence[Event], seconds: float, direction: int) -> float:

@@ -12,8 +12,9 @@ import numpy as np
 from fogsim.errors import UserError
 from fogsim.viewer.film import SUFFIXES, Film, check_film
 from fogsim.viewer.picture import check_new, frame_time, save
-from fogsim.viewer.show import Show
+from fogsim.viewer.show import Show, step
 
+SLOWEST = 0.01  # pictures a second
 SAMPLES = 8  # pictures that a gif's colours are taken from
 
 
@@ -44,7 +45,7 @@ def export_png(show: Show, at_seconds: float, path: str | os.PathLike[str]) -> N
     """
     target = Path(path)
     check_target(target)
-    save(show.picture(0, frame_time(show.times, at_seconds)), target)
+    save(show.picture(0, frame_time(show.times(), at_seconds)), target)
 
 
 def export_film(show: Show, path: str | os.PathLike[str], speed: float = 1.0) -> Iterator[float]:
@@ -55,7 +56,7 @@ def export_film(show: Show, path: str | os.PathLike[str], speed: float = 1.0) ->
     UserError
         If the file exists or has no folder, or is no film.
     """
-    target, times, pace = Path(path), show.times, rate(show.times, speed)
+    target, times, pace = Path(path), show.times(), rate(show.times(), speed)
     check_target(target)
     check_film(target, pace)
     few = np.unique(np.linspace(0, len(times) - 1, SAMPLES).round().astype(int))
@@ -67,6 +68,14 @@ def export_film(show: Show, path: str | os.PathLike[str], speed: float = 1.0) ->
 
 
 def rate(times: np.ndarray, speed: float) -> Fraction:
-    """Pictures a second: one over the median step of the log, times `speed`; of a single frame one."""
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-    return Fraction(speed / step).limit_denominator(1000)
+    """Pictures a second: one over the log's step, times `speed`.
+
+    Raises
+    ------
+    UserError
+        If that is fewer than `SLOWEST`.
+    """
+    pace = speed / step(times)
+    if pace < SLOWEST:
+        raise UserError(f"found --speed {speed:g}, {pace:g} pictures a second; expected {SLOWEST} at least: raise it")
+    return Fraction(pace).limit_denominator(1000)

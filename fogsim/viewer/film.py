@@ -51,6 +51,7 @@ class Film:
         check_film(path, rate)
         import av
 
+        path.touch(exist_ok=False)  # nobody else's, from now on
         self.path, self.size, self.pictures = path, (size[0] // 2 * 2, size[1] // 2 * 2), 0
         self._passing = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
         self._step = 1 / Fraction(rate).limit_denominator(1000)
@@ -58,6 +59,7 @@ class Film:
         try:
             self._file: Any = av.open(str(self._passing), "w", format=path.suffix[1:].lower())
         except OSError as error:
+            path.unlink()
             raise UserError(f"cannot write {path} ({error.strerror}): choose another folder") from error
         stream: Any = self._file.add_stream(codec, rate=1 / self._step, options=options)
         (stream.width, stream.height), stream.pix_fmt = self.size, pixels
@@ -93,13 +95,19 @@ class Film:
             self._encode(None)
             self._file.close()
             if self.pictures:
-                check_new(self.path)
-                self._passing.rename(self.path)
+                self._passing.replace(self.path)
         except OSError as error:
+            self.pictures = 0
             cause = one_line(error)
             raise UserError(f"cannot write {self.path} ({cause}): make room, or choose another folder") from error
         finally:
-            self._passing.unlink(missing_ok=True)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Leave nothing but a film that is finished."""
+        self._passing.unlink(missing_ok=True)
+        if self.path.exists() and not (self.pictures and self.path.stat().st_size):
+            self.path.unlink()
 
     def __enter__(self) -> Film:
         return self
@@ -109,7 +117,7 @@ class Film:
             return self.close()
         with suppress(OSError):
             self._file.close()
-        self._passing.unlink(missing_ok=True)
+        self._forget()
 
 
 def check_film(path: Path, rate: Fraction | int) -> None:

@@ -12,7 +12,7 @@ from fogsim.viewer import style
 from fogsim.viewer.parts import card, words
 from fogsim.viewer.view import View, focus
 
-HEADS = ("loss", "H", "ESS", "NIS", "ms")
+HEADS = ("loss", "H", "ESS", "NIS/n", "ms")
 NAME = 82  # px left of the numbers
 
 
@@ -28,7 +28,7 @@ def draw_metrics(surface: pygame.Surface, area: pygame.Rect, frame: Frame, view:
     for row, b in enumerate(view.shown):
         y = top + 20 + round(row * pitch)
         colour = style.belief_colour(view.beliefs, b)
-        style.write(surface, words(view.beliefs[b]), (area.x + 14, y), 10, colour, anchor="midleft")
+        style.write(surface, style.short(words(view.beliefs[b]), 13), (area.x + 14, y), 10, colour, anchor="midleft")
         for k, number in enumerate(numbers(frame, b, focus(frame))):
             at = (area.x + NAME + (k + 1) * step, y)
             style.write(surface, short(number), at, 10, style.TEXT, anchor="midright")

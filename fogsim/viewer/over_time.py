@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 import pygame
 
-from filters.decision import lower_envelope
 from filters.spec import Array
-from fogsim.frame import ACTIONS, Frame
+from fogsim.frame import Frame
 from fogsim.viewer import style
-from fogsim.viewer.parts import card, title, words
+from fogsim.viewer.parts import card, title
+from fogsim.viewer.thresholds import Threshold, thresholds
 from fogsim.viewer.timeline import span
-from fogsim.viewer.view import View, focus
+from fogsim.viewer.view import View
 
-ENVELOPE = ("bayes", "hysteresis")  # policies that switch where the least expected loss does
 LEFT, RIGHT, TOP, BOTTOM = 28, 102, 40, 24  # px about the plot
 APART = 12  # px between the names of thresholds
 POINTS = 400  # of a line, at most: there are fewer pixels
 DOTS = 60  # of a dotted one
-Threshold = tuple[float, str, style.Colour]
+DOTTED: style.Colour = (196, 204, 214)
 Place = Callable[[Array, Array], Array]
 
 
@@ -29,25 +29,19 @@ def plot_area(area: pygame.Rect) -> pygame.Rect:
     return pygame.Rect(area.x + LEFT, area.y + TOP, area.width - LEFT - RIGHT, area.height - TOP - BOTTOM)
 
 
-def thresholds(frame: Frame, view: View) -> list[Threshold]:
-    """From which q = P(a barrier stands in the path) on the driver does what; none in logs that do not tell."""
-    if view.policy in ENVELOPE and np.isfinite(frame.loss_table).all():
-        envelope = lower_envelope(frame.loss_table)
-        steps = zip(envelope.thresholds, envelope.actions[1:], strict=True)
-        return [(q, words(ACTIONS[a]), style.ACTION_COLOURS[a]) for q, a in steps]
-    q = float(frame.threshold)
-    return [(q, "threshold", style.VERMILLION)] if np.isfinite(q) else []
-
-
 def draw_over_time(
-    surface: pygame.Surface, area: pygame.Rect, frames: list[Frame], views: list[View], seconds: float
+    surface: pygame.Surface,
+    area: pygame.Rect,
+    frames: list[Frame],
+    views: list[View],
+    track: int,
+    seconds: float,
 ) -> None:
-    """P(barrier) of every belief shown, from the start until an instant, and dotted the driver's q, which thresholds
-    are of.
+    """P(barrier) of a candidate by every belief shown, from the start until an instant, and dotted the driver's q.
 
-    Of two views, of each the driver's alone where it is shown; the second's lines are thin.
+    Of two views, of each the driver's alone where it is shown; the second's lines are thin. Thresholds are of q.
     """
-    track, plot, (start, end) = focus(frames[0]), plot_area(area), span(views)
+    plot, (start, end) = plot_area(area), span(views)
     card(surface, area, f"{title(frames[0], track)} over time", "dotted: q, in the path" if len(views) == 1 else "")
 
     def place(times: Array, p: Array) -> Array:
@@ -59,19 +53,21 @@ def draw_over_time(
         y = round(plot.y + (1.0 - p) * (plot.height - 1))
         pygame.draw.line(surface, style.EDGE, (plot.x, y), (plot.right - 1, y))
         style.write(surface, mark, (plot.x - 6, y), 11, style.MUTED, anchor="midright")
-    found = [thresholds(frame, view) for frame, view in zip(frames, views, strict=True)]
-    _thresholds(surface, plot, max(found, key=len))
+    told = [thresholds(frame, view) for frame, view in zip(frames, views, strict=True)]
+    _thresholds(surface, plot, sorted(set(chain(*told))))
     style.smooth(surface, plot.inflate(4, 4), lambda large, corner: _lines(large, corner, views, track, seconds, place))
-    for view in views:
+    for k, view in enumerate(views):
         if view.course.decided <= seconds:
             x = place(np.array([view.course.decided]), np.zeros(1))[0, 0]
-            pygame.draw.line(surface, style.YELLOW, (x, plot.y - 4), (x, plot.bottom + 3))
-            anchor = "bottomleft" if x < plot.centerx else "bottomright"
-            style.write(surface, "decision point" * (len(views) == 1), (x, plot.y - 2), 10, style.YELLOW, anchor=anchor)
+            pygame.draw.line(surface, style.YELLOW, (x, plot.y - 4), (x, plot.bottom + 3), len(views) - k)
+    if len(views) == 1 and views[0].course.decided <= seconds:
+        x = place(np.array([views[0].course.decided]), np.zeros(1))[0, 0]
+        anchor = "bottomleft" if x < plot.centerx else "bottomright"
+        style.write(surface, "decision point", (x, plot.y - 2), 10, style.YELLOW, anchor=anchor)
     style.write(surface, f"{start:.0f} s", (plot.x, plot.bottom + 6), 11, style.MUTED)
     style.write(surface, f"{end:.1f} s", (plot.right, plot.bottom + 6), 11, style.MUTED, anchor="topright")
     if len(views) == 2:
-        names = f"thick {views[0].name}, thin {views[1].name}"
+        names = ", ".join(f"{how} {style.short(v.name, 16)}" for how, v in zip(("thick", "thin"), views, strict=True))
         style.write(surface, names, (area.x + 14, area.y + 24), 10, style.MUTED)
 
 
@@ -83,14 +79,15 @@ def _lines(
         times = view.course.time[known]
         for b in ordered(view, len(views) > 1):
             line = 2 * (place(times, view.course.barrier[known, b, track]) - corner)
-            if len(line) > 1 and np.isfinite(line).all():
+            line = line[np.isfinite(line[:, 1])]
+            if len(line) > 1:
                 thick = (6 if view.beliefs[b] == view.driver else 4) - 3 * k
                 pygame.draw.lines(large, style.belief_colour(view.beliefs, b), False, line.tolist(), thick)
         if view.driver in view.beliefs:
             q = view.course.in_path[known, view.beliefs.index(view.driver)]
             for x, y in 2 * (place(times, q) - corner)[:: -(-len(q) // DOTS)]:
                 if np.isfinite(y):
-                    pygame.draw.circle(large, style.MUTED, (x, y), 2)
+                    pygame.draw.circle(large, DOTTED, (x, y), 3)
 
 
 def ordered(view: View, driver_only: bool) -> list[int]:

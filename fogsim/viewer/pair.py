@@ -18,7 +18,8 @@ from fogsim.viewer.street import draw_legend, draw_street
 from fogsim.viewer.timeline import draw_timeline
 from fogsim.viewer.view import ON_MAP, View, focus
 
-LATE = 1e-6  # s: a frame that is earlier than the instant by more is its log's last
+LATE = 1e-6  # s
+LONGEST = 22  # letters of a log's name
 
 
 class PairLayout(NamedTuple):
@@ -59,24 +60,26 @@ def draw_pair(frames: tuple[Frame, Frame], views: tuple[View, View], seconds: fl
     at = layout_pair(views[0].size)
     _headline(surface, at.headline, views, seconds)
     draw_legend(surface, at.legend, views[0], ON_MAP)
-    held = [chances(frame, view) for frame, view in zip(frames, views, strict=True)]
+    track = focus(frames[0])  # of both logs the same candidate, also where one car has passed it
+    held = [chances(frame, view, track) for frame, view in zip(frames, views, strict=True)]
     if views[0].only and views[1].only:  # two beliefs, of other names, are held against one another
         held = [dict(zip(a, b.values(), strict=False)) for a, b in ((held[1], held[0]), (held[0], held[1]))]
     for k, (frame, view) in enumerate(zip(frames, views, strict=True)):
         draw_street(surface, at.streets[k], frame, view)
         _caption(surface, at.streets[k], frame, view, seconds)
-        draw_beliefs(surface, at.beliefs[k], frame, view, held[1 - k])
+        draw_beliefs(surface, at.beliefs[k], frame, view, track, held[1 - k])
         draw_decision(surface, at.decisions[k], frame, view, frames[1 - k])
-    draw_over_time(surface, at.over_time, list(frames), list(views), seconds)
+    draw_over_time(surface, at.over_time, list(frames), list(views), track, seconds)
     draw_timeline(surface, at.timeline, seconds, list(views))
     return surface
 
 
 def _headline(surface: pygame.Surface, area: pygame.Rect, views: tuple[View, View], seconds: float) -> None:
     first, second = views
-    x = style.write(surface, first.name, (area.x + 16, area.centery), 20, bold=True, anchor="midleft").right
+    names = [style.short(view.name, LONGEST) for view in views]
+    x = style.write(surface, names[0], (area.x + 16, area.centery), 20, bold=True, anchor="midleft").right
     x = style.write(surface, "beside", (x + 12, area.centery + 2), 13, style.MUTED, anchor="midleft").right
-    x = style.write(surface, second.name, (x + 12, area.centery), 20, bold=True, anchor="midleft").right
+    x = style.write(surface, names[1], (x + 12, area.centery), 20, bold=True, anchor="midleft").right
     same = (first.title, first.subtitle) == (second.title, second.subtitle)
     told = [f"{words(v.title)}, {v.subtitle}" for v in views]
     told = told[:1] if same else told
@@ -88,9 +91,10 @@ def _headline(surface: pygame.Surface, area: pygame.Rect, views: tuple[View, Vie
 def _caption(surface: pygame.Surface, area: pygame.Rect, frame: Frame, view: View, seconds: float) -> None:
     """Whose map it is, and how its car fares."""
     left = float(frame.distance_left[focus(frame)])
-    said = [view.name, f"{frame.ego_speed:.1f} m/s"]
+    said = [style.short(view.name, LONGEST), f"{frame.ego_speed:.1f} m/s"]
     said += [f"{left:.1f} m left"] if np.isfinite(left) else []
-    said += [f"ended at {frame.time:.1f} s"] if frame.time < seconds - LATE else []
+    end = float(view.course.time[-1])
+    said += [f"ended at {end:.1f} s"] if seconds > end + LATE else []
     style.write(surface, "   ".join(said), (area.right - 16, area.y + 8), 13, style.TEXT, True, "topright", halo=True)
     if frame.collided:
         at = (area.right - 16, area.y + 28)

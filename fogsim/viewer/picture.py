@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pygame
 
-from fogsim.errors import UserError
+from fogsim.errors import UserError, one_line
 
 
 def frame_time(times: np.ndarray, seconds: float) -> float:
@@ -40,5 +40,6 @@ def save(surface: pygame.Surface, path: Path) -> None:
             pygame.image.save(surface, stream, path.name)
     except FileExistsError:
         raise UserError(f"{path} exists already and is never overwritten: choose another name") from None
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    except (OSError, pygame.error) as error:
+        path.unlink(missing_ok=True)  # what was written of it
+        raise UserError(f"cannot write {path} ({one_line(error)}): make room, or choose another folder") from error

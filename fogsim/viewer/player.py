@@ -10,7 +10,7 @@ import pygame
 from fogsim.viewer.view import OVERLAYS, SHOWN, SPAN
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-SPANS = (10.0, 100.0)  # m of road, from the nearest to the farthest
+SPANS = (20.0, 100.0)  # m of road, from the nearest to the farthest
 ZOOM = 1.25  # of one step
 
 
@@ -84,7 +84,7 @@ def _other_speed(speed: float, direction: int) -> float:
 
 
 def zoom(player: Player, steps: float) -> Player:
-    """Nearer by positive steps; what is at the left edge stays there."""
+    """Nearer by positive steps; ego keeps its share of the map, or what is at the left edge of one that stands."""
     return replace(player, span=float(np.clip(player.span / ZOOM**steps, *SPANS)))
 
 

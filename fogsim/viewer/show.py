@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -11,6 +13,7 @@ import pygame
 
 from fogsim.errors import UserError, did_you_mean
 from fogsim.viewer.drawing import draw
+from fogsim.viewer.events import Event
 from fogsim.viewer.pair import draw_pair
 from fogsim.viewer.view import SIZE, Log, View, view_of
 
@@ -33,11 +36,21 @@ class Show:
     views: tuple[View, ...]
     scenes: tuple[Scene, ...]
 
-    @property
-    def times(self) -> np.ndarray:
-        """Of all frames of all logs, s."""
-        times = [view.course.time for view in self.views]
-        return times[0] if len(times) == 1 else np.union1d(*times)
+    def seen(self, scene: int) -> list[View]:
+        """The views of the logs in a scene, each once."""
+        return [self.views[log] for log in dict.fromkeys(side.log for side in self.scenes[scene])]
+
+    def times(self, scene: int = 0) -> np.ndarray:
+        """Of the frames of a scene's log, s; of two, instants as far apart as the frames of the finer one."""
+        times = [view.course.time for view in self.seen(scene)]
+        if len(times) == 1:
+            return times[0]
+        start, end, pace = min(t[0] for t in times), max(t[-1] for t in times), min(map(step, times))
+        return start + pace * np.arange(round((end - start) / pace) + 1)
+
+    def events(self, scene: int) -> list[Event]:
+        """Of all logs in a scene."""
+        return sorted(event for view in self.seen(scene) for event in view.events)
 
     def extended(self) -> Self:
         """With what followed logs have more; itself where there is nothing."""
@@ -55,11 +68,23 @@ class Show:
             for s in sides
         ]
         if len(sides) == 2 and sides[1].belief:
-            views = [replace(v, name=s.belief.replace("_", " ")) for v, s in zip(views, sides, strict=True)]
+            of = [f", {v.name}" * (len(self.logs) > 1) for v in views]
+            names = [s.belief.replace("_", " ") + name for s, name in zip(sides, of, strict=True)]
+            views = [replace(v, name=name) for v, name in zip(views, names, strict=True)]
         at = {s.log: self.logs[s.log][self.views[s.log].course.at(seconds)] for s in sides}
         if len(sides) == 1:
             return draw(at[sides[0].log], views[0])
         return draw_pair((at[sides[0].log], at[sides[1].log]), (views[0], views[1]), seconds)
+
+
+def step(times: np.ndarray) -> float:
+    """The median step of a log, s; of a single frame one second."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+
+
+def stem(path: str | os.PathLike[str]) -> str:
+    """A log's name without folder and endings."""
+    return Path(path).name.removesuffix(".part").removesuffix(".h5")
 
 
 def show_of(

@@ -71,7 +71,7 @@ def _fog(surface: pygame.Surface, area: pygame.Rect, eye: Camera, frame: Frame, 
 
 
 def _truth(surface: pygame.Surface, area: pygame.Rect, eye: Camera, frame: Frame) -> None:
-    """Outlines, and what each object is: below it, above it where there is no room below."""
+    """Outlines, and what each object is: below it, or above it."""
     for track in np.flatnonzero(frame.track_id >= 0):
         length, width = np.maximum(frame.truth_size[track, :2], 0.1)
         outline = corners(frame.truth_position[track], length, width, float(frame.truth_yaw[track]))
@@ -84,7 +84,8 @@ def _truth(surface: pygame.Surface, area: pygame.Rect, eye: Camera, frame: Frame
         low, high = eye(frame.truth_position[track] + np.array([[0.0, -reach], [0.0, reach]]))
         number = f"{track + 1} " if several(frame) else ""
         name = f"{number}truth: {KINDS[int(frame.truth_class[track])]}"
-        at, anchor = (low, "midtop") if low[1] < area.bottom - 36 else (high, "midbottom")
+        below = low[1] < area.bottom - 36 and track % 2 == 0  # of neighbours one below, one above
+        at, anchor = (low, "midtop") if below else (high, "midbottom")
         style.write(surface, name, at, 12, style.TRUTH, True, anchor, halo=True)
 
 

@@ -41,8 +41,8 @@ ACTION_COLOURS: tuple[Colour, ...] = (GREEN, SKY, YELLOW, VERMILLION)  # in the 
 
 
 def belief_colour(names: tuple[str, ...], index: int) -> Colour:
-    """White for the fused belief, else the next of four colours."""
-    return FUSED if names[index] == "fused" else (SKY, ORANGE, GREEN, PURPLE)[index % 4]
+    """White for the fused belief, else the next of six colours."""
+    return FUSED if names[index] == "fused" else (SKY, ORANGE, GREEN, PURPLE, YELLOW, BLUE)[index % 6]
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
@@ -98,6 +98,11 @@ def write(
         for dx, dy in ((-1, -1), (1, -1), (-1, 1), (1, 1), (0, 2)):
             surface.blit(shade, box.move(dx, dy))
     return surface.blit(image, box)
+
+
+def short(words: str, most: int) -> str:
+    """Words of no more than so many letters."""
+    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def smooth(

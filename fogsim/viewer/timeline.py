@@ -11,7 +11,7 @@ from fogsim.viewer import style
 from fogsim.viewer.events import Event
 from fogsim.viewer.view import View
 
-LEFT, RIGHT = 118, 132  # px about the line
+LEFT, RIGHT = 118, 168  # px about the line
 
 
 def line_area(area: pygame.Rect) -> pygame.Rect:

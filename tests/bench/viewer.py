@@ -32,7 +32,7 @@ def main(path: Path) -> None:
         shown = show_of([log], [path.stem])
         full = Crowded(log, [crowded(frame) for frame in frames])
         show = dataclasses.replace(shown, logs=(full,))
-        times = show.times
+        times = show.times()
         blank = style.canvas(SIZE)
         row("fill and copy a picture", milliseconds(lambda k: (blank.fill(style.GROUND), blank.copy())))
         row("draw a frame", milliseconds(lambda k: shown.picture(0, float(times[k % len(times)]))))
@@ -45,7 +45,7 @@ def main(path: Path) -> None:
         with Replay(long) as opened:
             long_show = show_of([opened], ["long"])
             print(f"open {MINUTES} minutes ({long.stat().st_size / 1e6:.0f} MB): {perf_counter() - start:.3f} s")
-            at = np.random.default_rng(0).uniform(0.0, long_show.times[-1], 400)
+            at = np.random.default_rng(0).uniform(0.0, long_show.times()[-1], 400)
             row("seek anywhere", milliseconds(lambda k: opened[long_show.views[0].course.at(at[k])]))
             row("seek and draw", milliseconds(lambda k: long_show.picture(0, float(at[k]))))
 
