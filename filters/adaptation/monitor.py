@@ -4,10 +4,10 @@ The cost of a batch is -Σ weight ln p(y | x) / Σ weight by what is believed be
 calm batches gives a conformal p-value u = (1 + #{costs >= its own}) / (n + 1), in calm at least uniform whatever the
 costs' distribution (Vovk, Gammerman & Shafer 2005), on which is bet (Volkhonskiy et al. 2017, arXiv 1706.03415)
 
-    e_t = P(u in its box | diverged) / P(u in its box | calm),     S_t = max(S_t-1, 0) + ln e_t
+    e_t = (1 - MISS) / TAIL if u <= TAIL, else MISS / (1 - TAIL),     S_t = max(S_t-1, 0) + ln e_t
 
-the ratio of its likelihoods if the posterior has diverged, when nearly all batches cost as much as few did before, and
-if not (`BOXES`). S is Page's cumulative sum; as E[e_t] <= 1 in calm, alarms at S >= ln run come once in `run` batches at most
+the ratio of the likelihoods of u if the posterior has diverged, when nearly all batches cost as much as few did before,
+and if not. S is Page's cumulative sum; as E[e_t] <= 1 in calm, alarms at S >= ln run come once in `run` batches at most
 in the mean (Shin, Ramdas & Rinaldo 2022, arXiv 2203.03532): if costs are exchangeable, which of a warm posterior that
 goes on learning is true up to what it learns.
 
@@ -31,8 +31,9 @@ from filters.adaptation.streaming import Look, look
 from filters.posterior.mlp import Mlp
 from filters.posterior.spec import DRAWS, Data, Engine, State
 
-BOXES = ((1.0 / 32.0, 0.5), (1.0 / 8.0, 0.45), (1.0, 0.05))  # upper ends of u, and their shares once diverged
-TAIL = BOXES[-2][0]  # batches above are calm
+TAIL = 1.0 / 6.0  # share of calm batches that cost so much: with 1000 for `run`, four of them in a row are an alarm
+MISS = 0.03  # share of others that do not, once diverged
+AGAIN = 1.0 / 32.0  # share of calm batches with so high an excess: one below is calm again
 WINDOW = 400  # calm batches that are compared with
 
 
@@ -70,7 +71,7 @@ class Monitor:
 
     def recovering(self, watch: Watch, excess: float) -> Watch:
         """During an alarm."""
-        calm = watch.calm + 1 if p_value(watch.excesses, excess) > TAIL else 0
+        calm = watch.calm + 1 if p_value(watch.excesses, excess) > AGAIN else 0
         if calm < self.calm:
             return watch._replace(calm=calm)
         return Watch(excesses=watch.excesses)
@@ -83,12 +84,7 @@ def p_value(calm: tuple[float, ...], value: float) -> float:
 
 def bet(p: float) -> float:
     """ln e."""
-    low = 0.0
-    for high, share in BOXES:
-        if p <= high:
-            return log(share / (high - low))
-        low = high
-    raise ValueError(f"found a p-value of {p:g}, expected 0 to 1")
+    return log((1.0 - MISS) / TAIL if p <= TAIL else MISS / (1.0 - TAIL))
 
 
 class Watched(NamedTuple, Generic[State]):
@@ -108,7 +104,7 @@ class Monitored(Generic[State]):
     reference: State
     monitor: Monitor = Monitor()
     rate: float = 1.0
-    low: float = 0.9
+    low: float = 0.97
     learning: float = 0.5
 
     @property

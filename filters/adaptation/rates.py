@@ -5,10 +5,10 @@ a share α to newcomers (Herbster & Warmuth 1998, Machine Learning 32:151, their
 
     w_k ∝ w_k p_k(B),  ln p_k(B) = Σ_i weight_i ln ∫ p(y_i | x_i, θ) q_k(dθ),  w_k ← (1 - α) w_k,  newcomers α / J each
 
-Newcomers are the likeliest posterior, from now on at each of the other rates, and each reference, to be learnt from anew
-at the slowest rate. The `most` heaviest stay. Plain fixed share keeps one posterior a rate, and the slow one's must first
-forget; here it takes over from the fast one's, or starts again. That the newcomers join is derived here. Exact special
-case: one rate 1, one reference, nothing dropped is Bayesian online change-point detection with hazard α
+Newcomers are the likeliest posterior, from now on at each of the other rates, and each reference, to be learnt from
+anew at the slowest rate. The `most` heaviest stay. Plain fixed share keeps one posterior a rate, and the slow one must
+first forget; here it takes over from the fast one, or starts again. That newcomers join so is derived here. Exact
+special case: one rate 1, one reference, nothing dropped is Bayesian online change-point detection with hazard α
 (`changepoint`). Rows count by what is said of each alone, as they are scored: not by what they say of one another.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import log, log1p
 from typing import Any, Generic, NamedTuple
 
 import torch
@@ -32,7 +33,10 @@ MOST = 8
 
 
 class Hypothesis(NamedTuple, Generic[State]):
-    """What is believed of the next batch, the rate λ at which it fades, which reference it goes back to (0 the first)."""
+    """What is believed of the next batch, the rate λ at which it fades, and where it comes from.
+
+    That is a reference's number if above 0; 0 is what was there at first, -t a start from the first reference then.
+    """
 
     posterior: State
     rate: float
@@ -40,12 +44,17 @@ class Hypothesis(NamedTuple, Generic[State]):
 
 
 class Mixed(NamedTuple, Generic[State]):
-    """ln w (K,), float64, and the hypotheses, heaviest first; the references; batches led by the leader's origin."""
+    """ln w (K,), float64, and the hypotheses, heaviest first; the references, and after which batch each was last kept;
+
+    how many batches on end one origin has led, and how many there were.
+    """
 
     log_weights: Tensor
     hypotheses: tuple[Hypothesis[State], ...]
     references: tuple[State, ...]
-    led: int
+    kept: tuple[int, ...]
+    led: int = 0
+    age: int = 0
 
     @property
     def leader(self) -> Hypothesis[State]:
@@ -85,10 +94,11 @@ class Rates(Generic[State]):
     def init(self, rng: torch.Generator) -> Mixed[State]:
         return self.start(self.references[0])
 
-    def start(self, posterior: State, origin: int = 0) -> Mixed[State]:
+    def start(self, posterior: State) -> Mixed[State]:
         """From what was learnt before."""
-        only = Hypothesis(posterior, self.rates[0], origin)
-        return Mixed(torch.zeros(1, dtype=torch.float64), (only,), self.references, 0)
+        only = Hypothesis(posterior, self.rates[0], 0)
+        none = torch.zeros(1, dtype=torch.float64)
+        return Mixed(none, (only,), self.references, (0,) * len(self.references))
 
     def update(self, state: Mixed[State], data: Data, rng: torch.Generator) -> Mixed[State]:
         seeds = int(torch.randint(2**62, (1,), generator=rng))
@@ -97,23 +107,26 @@ class Rates(Generic[State]):
             return torch.Generator().manual_seed(seeds)
 
         weight = data.weight.double().cpu()
-        said = [weight @ look(self.engine, h.posterior, data, alike()).log_predictive.double().cpu() for h in state[1]]
-        weights = torch.log_softmax(state.log_weights + torch.stack(said), dim=0)
+        looks = [look(self.engine, h.posterior, data, alike()) for h in state.hypotheses]
+        said = torch.stack([weight @ each.log_predictive.double().cpu() for each in looks])
+        weights = torch.log_softmax(state.log_weights + said, dim=0)
         learnt = [h._replace(posterior=self.engine.update(h.posterior, data, alike())) for h in state.hypotheses]
         return self.branched(state, weights, learnt)
 
     def branched(self, state: Mixed[State], log_weights: Tensor, learnt: list[Hypothesis[State]]) -> Mixed[State]:
         """With newcomers, and faded; the heaviest first."""
-        leader = learnt[int(log_weights.argmax())]
+        leader, age = learnt[int(log_weights.argmax())], state.age + 1
         fresh = [leader._replace(rate=rate) for rate in self.rates if rate != leader.rate]
         faded = [h._replace(posterior=power_prior(h.posterior, state.references[0], h.rate)) for h in (*learnt, *fresh)]
-        faded += [Hypothesis(r, self.rates[0], origin) for origin, r in enumerate(state.references)]
-        shared = torch.full((len(faded) - len(learnt),), self.share / (len(faded) - len(learnt)), dtype=torch.float64)
-        after = torch.cat([log_weights + torch.log1p(torch.tensor(-self.share).double()), shared.log()])
+        faded += [Hypothesis(r, self.rates[0], number or -age) for number, r in enumerate(state.references)]
+        newcomers = len(faded) - len(learnt)
+        shared = torch.full((newcomers,), log(self.share / newcomers), dtype=torch.float64)
+        after = torch.cat([log_weights + log1p(-self.share), shared])
         order = after.argsort(descending=True, stable=True)[: self.most]
         kept = tuple(faded[k] for k in order)
-        led = state.led + 1 if kept[0].origin == state.leader.origin else 0
-        return Mixed(torch.log_softmax(after[order], dim=0), kept, state.references, led)
+        led = state.led + 1 if kept[0].origin == state.leader.origin else 1
+        log_weights = torch.log_softmax(after[order], dim=0)
+        return state._replace(log_weights=log_weights, hypotheses=kept, led=led, age=age)
 
     def look(self, state: Mixed[State], data: Data, rng: torch.Generator, draws: int = DRAWS) -> Look:
         """Of the mixture; its entropy is the hypotheses' mean, which is no more than its own."""
