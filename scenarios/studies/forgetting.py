@@ -7,10 +7,11 @@ It prints two tables, means over the seeds ± half of the 95 % interval (Student
 1. A regression of five weights, drawn anew after 400 and 800 of 1,200 steps, or never. Regret is what predictions cost
    beyond the truth's, in nats: after the first switch, and over the whole stream where there is none. Change-point
    detection is exact and knows how often there are switches; others do not.
-2. Encounters of the simulator, 600 in clear air (visibility 90 to 2,000 m) and 120 in fog of 15 to 25 m. For each seed a
-   network over sixteen features learns from 200 of the clear ones, then streams the others, one a batch, and then meets
-   60 of those in fog. False alarms in calm, alarms within 5 batches of the jump, batches until the alarm and from there
-   until the prior is back, and what a metre costs: by the stream, and by the network as it was deployed.
+2. Encounters of the simulator, 600 in clear air (visibility 90 to 2,000 m) and 120 in fog of 15 to 25 m. For each seed
+   a network over sixteen features learns from 200 of the clear ones, then streams the others, one a batch, and then
+   meets 60 of those in fog. It tells of false alarms in calm, of alarms within 5 batches of the jump, how many batches
+   until the alarm and from there until the prior is back, and what a metre costs: by the stream, and by the network as
+   it was deployed.
 
 Frames are kept in the folder, and not simulated again.
 """
