@@ -6,10 +6,11 @@ a share α to newcomers (Herbster & Warmuth 1998, Machine Learning 32:151, their
     w_k ∝ w_k p_k(B),  ln p_k(B) = Σ_i weight_i ln ∫ p(y_i | x_i, θ) q_k(dθ),  w_k ← (1 - α) w_k,  newcomers α / J each
 
 Newcomers are the likeliest posterior, from now on at each of the other rates, and each reference, to be learnt from
-anew at the slowest rate. The `most` heaviest stay. Plain fixed share keeps one posterior a rate, and the slow one must
-first forget; here it takes over from the fast one, or starts again. That newcomers join so is derived here. Exact
-special case: one rate 1, one reference, nothing dropped is Bayesian online change-point detection with hazard α
-(`changepoint`). Rows count by what is said of each alone, as they are scored: not by what they say of one another.
+anew at the slowest rate. Those of one rate and origin become one, with the heavier's posterior: a slow rate need not
+forget first, it takes over from the fast one, or starts again. The `most` heaviest stay. That newcomers join so is
+derived here. Exact special case: one rate 1, one reference, nothing dropped is Bayesian online change-point detection
+with hazard α (`changepoint`). Rows count by what is said of each alone, as they are scored: not by what they say of one
+another.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class Rates(Generic[State]):
         faded += [Hypothesis(r, self.rates[0], number or -age) for number, r in enumerate(state.references)]
         newcomers = len(faded) - len(learnt)
         shared = torch.full((newcomers,), log(self.share / newcomers), dtype=torch.float64)
-        after = torch.cat([log_weights + log1p(-self.share), shared])
+        faded, after = merged(faded, torch.cat([log_weights + log1p(-self.share), shared]))
         order = after.argsort(descending=True, stable=True)[: self.most]
         kept = tuple(faded[k] for k in order)
         led = state.led + 1 if kept[0].origin == state.leader.origin else 1
@@ -151,3 +152,14 @@ class Rates(Generic[State]):
     def kl(self, state: Mixed[State], other: Mixed[State]) -> float:
         """Between the likeliest."""
         return self.engine.kl(state.leader.posterior, other.leader.posterior)
+
+
+def merged(hypotheses: list[Hypothesis[State]], log_weights: Tensor) -> tuple[list[Hypothesis[State]], Tensor]:
+    """Of each rate and origin one, the heaviest, with the weight of all: many that differ little crowd others out."""
+    kept: dict[tuple[float, int], Hypothesis[State]] = {}
+    weights: dict[tuple[float, int], Tensor] = {}
+    for k in log_weights.argsort(descending=True, stable=True).tolist():
+        key, weight = (hypotheses[k].rate, hypotheses[k].origin), log_weights[k]
+        kept.setdefault(key, hypotheses[k])
+        weights[key] = torch.logaddexp(weights[key], weight) if key in weights else weight
+    return list(kept.values()), torch.stack(list(weights.values()))
