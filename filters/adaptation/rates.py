@@ -29,7 +29,7 @@ from filters.posterior.mlp import Mlp
 from filters.posterior.spec import DRAWS, Data, Engine, State
 
 RATES = (1.0, 0.9)
-SHARE = 2e-3
+SHARE = 1e-3
 MOST = 6
 
 
