@@ -221,7 +221,6 @@ def interval(values: Any) -> str:
 
 def main() -> None:
     from rich.console import Console
-    from rich.table import Table
 
     args = parser_of(__doc__, 5, "replays/forgetting").parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
