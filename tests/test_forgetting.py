@@ -131,6 +131,7 @@ def test_the_variance_of_what_is_not_excited_is_bounded():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_variance_is_bounded_after_1e5_unexcited_steps():
     greatest, plain = unexcited(100_000)
     assert greatest <= 1.0 + 1e-9
@@ -278,6 +279,7 @@ def test_what_rates_cannot_be_is_refused(rates, share, most):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_regret_is_near_change_point_detections_and_half_of_no_forgettings_at_most():
     """Of five seeds, as the study has it; each seed by itself after a switch, their sums on a stationary stream."""
     study = study_of("forgetting")
