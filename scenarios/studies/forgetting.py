@@ -2,7 +2,8 @@
 
     python scenarios/studies/forgetting.py [--seeds 5] [--out replays/forgetting] [--jobs 2]
 
-It prints two tables, means over the seeds ± half of the 95 % interval (Student's). Settings were chosen on other seeds.
+It prints two tables, means over the seeds ± half of the 95 % interval (Student's).
+How many encounters are learnt from, and the share of newcomers, were settled on these seeds too, the rest on others.
 
 1. A regression of five weights, drawn anew after 400 and 800 of 1,200 steps, or never. Regret is what predictions cost
    beyond the truth's, in nats: after the first switch, and over the whole stream where there is none. Change-point
