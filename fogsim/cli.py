@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import traceback
 from collections.abc import Sequence
@@ -65,11 +66,12 @@ def run(
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Open a window on the run.")] = False,
     card: Card = None,
+    then: Annotated[bool, typer.Option("--then", help="Drive what the script's campaigns go on with.")] = False,
 ) -> None:
     """Drive one encounter of a scenario script into a log."""
     from fogsim import cards, commands, scripts
 
-    base = scripts.resolve(scripts.load(scenario), filters, settings or [])
+    base = scripts.resolve(scripts.load_then(scenario) if then else scripts.load(scenario), filters, settings or [])
     base = cards.carded(base, card, [seed])
     cards.warn(base)
     commands.run_script(base, seed, level, out, watch)
@@ -99,9 +101,13 @@ def campaign(
     """Drive thousands of encounters of a scenario script, each into a log; an interrupted campaign is gone on with."""
     from fogsim import campaign_command, campaigns, cards, scripts
 
-    base = scripts.resolve(scripts.load(scenario), filters, settings or [])
-    base = cards.carded(base, card, (campaigns.seed_of(seed, i) for i in range(encounters)))
-    plan = campaigns.Campaign(base, encounters, out, seed, level, campaigns.parse_sweep(sweep or []))
+    first, then = scripts.load_both(scenario)
+    seeds = [campaigns.seed_of(seed, i) for i in range(encounters)]
+    base = cards.carded(scripts.resolve(first, filters, settings or []), card, seeds)
+    if then:
+        later = cards.carded(scripts.resolve(then.scenario, filters, settings or []), card, seeds)
+        then = dataclasses.replace(then, scenario=later)
+    plan = campaigns.Campaign(base, encounters, out, seed, level, campaigns.parse_sweep(sweep or []), then)
     for cell in plan.settings:
         cards.warn(campaigns.applied(base, cell))
     raise typer.Exit(campaign_command.campaign(plan, jobs, cluster, retry_failed))
