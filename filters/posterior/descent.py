@@ -2,8 +2,9 @@
 
     loss(θ; batch) = -Σ_batch weight ln p(y | x, θ) n / |batch|  +  β KL
 
-by Adam (Kingma & Ba 2015, arXiv 1412.6980). β rises from 0 to 1 over the first `WARM` of the epochs: a network that has
-not yet found the data would otherwise settle at its prior. The rate falls to nothing along a cosine.
+by Adam (Kingma & Ba 2015, arXiv 1412.6980). β rises from 0 to 1 over the first `warm` of the epochs: a network that has
+not yet found the data would otherwise settle at its prior; what goes on from a posterior needs none (`warm` 0). The rate
+falls to nothing along a cosine.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ class Descent(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, in batches of what size, how fast at first."""
+    """How long, in batches of what size, how fast at first, and over what share of the epochs β rises."""
 
     epochs: int = 800
     batch: int = 2048
     rate: float = 0.01
+    warm: float = WARM
 
 
 def begin(parameters: Tensor, rng: torch.Generator) -> Descent:
@@ -69,11 +71,12 @@ def descend(at: Descent, loss: Loss, data: Data, schedule: Schedule, rng: torch.
     for epoch in range(at.epoch, schedule.epochs):
         done = epoch / schedule.epochs
         adam.param_groups[0]["lr"] = 0.5 * schedule.rate * (1.0 + cos(pi * done))
+        beta = min(1.0, done / schedule.warm) if schedule.warm else 1.0
         total = 0.0
         with in_memory():
             for batch in batches(data, schedule.batch, rng):
                 adam.zero_grad()
-                value = loss(theta, batch, min(1.0, done / WARM)) / len(data.y)
+                value = loss(theta, batch, beta) / len(data.y)
                 value.backward()
                 adam.step()
                 total += value.item() / per_epoch

@@ -93,10 +93,12 @@ class Ivon(NormalEngine):
     device: str = "auto"
 
     def begin(self, state: Normal, data: Data, rng: torch.Generator) -> Descent:
-        """Means about as far from the state's as it is wide: at the prior, like a network's that is to be trained.
+        """At what was learnt, of which the data's curvature is not yet known; at the prior, like one to be trained.
 
         The last layer's are `QUIET`: else some row's outputs claim next to no noise, and its curvature drowns others.
         """
+        if state.mean.any():
+            return begin(state.mean, rng)
         drawn = self.network.start(rng) / self.network.deviations()
         self.network.split(drawn)[-1].mul_(QUIET)
         at = begin(state.mean + state.scale * drawn.to(state.mean), rng)

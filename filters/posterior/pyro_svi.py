@@ -41,9 +41,11 @@ class PyroSvi(NormalEngine):
     device: str = "auto"
 
     def begin(self, state: Normal, data: Data, rng: torch.Generator) -> Descent:
-        """Before the first epoch: what weights have in common is a tenth of what each has of its own."""
+        """Before the first epoch: what weights have in common is a tenth of what each has of its own, or as learnt."""
         mean, scale = start(state, self.network, self.scale, rng)
         common = 0.1 * noise((len(mean), self.rank), rng, mean)
+        if self.rank and state.factor.shape[1] == self.rank:
+            common = state.factor / scale[:, None]
         return begin(torch.cat([mean, torch.log(scale), common.flatten()]), rng)
 
     def steps(self, state: Normal, data: Data, rng: torch.Generator, at: Descent) -> Iterator[Descent]:
