@@ -169,6 +169,29 @@ def compare(
 
 
 @app.command()
+def debt(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE.safetensors", help="Deployed; else the one that ships as bnn.")
+    ] = None,
+    cost: Annotated[float, typer.Option(help="Of retraining, in the unit of the losses.")] = 50.0,
+    horizon: Annotated[float, typer.Option(help="Encounters that what is newly deployed will serve.")] = 1000.0,
+    staleness: Annotated[float, typer.Option(help="Prior probability that the checkpoint grows stale.")] = 0.5,
+    alpha: Annotated[float, typer.Option(help="Most that false alarms may have as their probability.")] = 0.05,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw it too.", show_default=False)] = None,
+) -> None:
+    """Learning debt of a deployed classifier over a campaign's logs, and when to have retrained."""
+    from filters.adaptation.debt import RetrainPolicy
+    from fogsim import debt_command
+
+    try:
+        policy = RetrainPolicy(cost, horizon, staleness, alpha)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    debt_command.debt(folder, checkpoint, policy, plot)
+
+
+@app.command()
 def fog(
     scan: Annotated[Path, typer.Argument(metavar="SCAN|DIR", show_default=False)],
     visibility: Annotated[float, typer.Option(metavar="METRES", help="Of the fog.", show_default=False)],

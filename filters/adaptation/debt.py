@@ -1,4 +1,4 @@
-"""Learning debt: what it costs to go on with a deployed posterior q_0, and when to deploy the streaming one q_t instead.
+"""Learning debt: what it costs to go on with a deployed posterior q_0, and when to deploy the streaming q_t instead.
 
 The name is of Katz 2026 (arXiv 2603.25480, retraining as approximate Bayesian inference), of which only the abstract
 could be read: every equation here is derived. One step is one encounter, whose label y is told after it. Both
@@ -68,7 +68,7 @@ class State(NamedTuple):
 
 
 class Account(NamedTuple):
-    """One step's: r_t, D_t, L_t, R, the threshold of L_t (inf: never), whether to retrain, and whether the step counted."""
+    """One step's: r_t, D_t, L_t, R, the threshold of L_t (inf: never), whether to retrain, whether the step counted."""
 
     regret: float
     debt: float
@@ -166,12 +166,10 @@ def shortest(regrets: tuple[float, ...], total: float) -> tuple[float, ...]:
 
 
 def record(policy: RetrainPolicy, account: Account, information: float, models: tuple[str, str]) -> dict[str, Any]:
-    """A firing for the audit, ready for JSON: debts, evidence and thresholds; hashes of what was and what is deployed.
+    """A firing for the audit, ready for JSON: debts, evidence, their thresholds, and hashes of both models.
 
-    Parameters
-    ----------
-    information : float
-        KL(q_t ‖ q_0), nats; told as null where it is no number.
+    The information debt KL(q_t ‖ q_0) is in nats; what is not finite is told as null. The models are the one that was
+    deployed and the one that is from now on.
     """
     return {
         "decision_debt": account.debt,
