@@ -92,13 +92,29 @@ def keep(path: Path, firings: list[dict[str, Any]]) -> None:
 def show(entries: list[Entry], count: int, policy: RetrainPolicy, folder: Path) -> None:
     """Print a row for each deployment, and what was left out or learnt with caution."""
     table = Table(box=SIMPLE_HEAD, title=f"{folder}: learning debt of {len(entries)} encounters", title_justify="left")
-    for name in ("deployed at", "until", "decision debt", "of", "evidence, nats", "of", "information debt, nats", ""):
+    for name in (
+        "deployed at",
+        "until",
+        "decision debt",
+        "of",
+        "highest evidence, nats",
+        "of",
+        "pays from",
+        "information debt",
+        "",
+    ):
         table.add_column(name, justify="left" if not name else "right")
     begun = entries[0].encounter.number
     for k, entry in enumerate(entries):
         if entry.firing or k == len(entries) - 1:
             a, at = entry.account, entry.encounter.number
-            cells = (f"{a.debt:.1f}", f"{policy.cost:g}", f"{a.evidence:.1f}", f"{a.threshold:.1f}")
+            cells = (
+                f"{a.debt:.1f}",
+                f"{policy.cost:g}",
+                f"{a.highest:.1f}",
+                f"{policy.proof:.1f}",
+                f"{a.pays_from:.1f}",
+            )
             end = "retrain" if entry.firing else "goes on"
             table.add_row(str(begun), str(at), *cells, f"{entry.information:.0f}", end)
             begun = at + 1

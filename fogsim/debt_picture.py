@@ -56,7 +56,7 @@ def panels(entries: Sequence[Entry], policy: RetrainPolicy, losses: Any, debt: A
     debt.axhline(policy.cost, color=LIMIT, linestyle="--", linewidth=1.0)
     debt.set_ylabel("decision debt D")
     evidence.plot(x, [e.account.evidence for e in entries], color=LINE)
-    evidence.plot(x, [e.account.threshold for e in entries], color=LIMIT, linestyle="--", linewidth=1.0)
+    evidence.axhline(policy.proof, color=LIMIT, linestyle="--", linewidth=1.0)
     evidence.set_ylabel("evidence L, nats")
     info.plot(x, [e.information for e in entries], color=LINE)
     info.set_ylabel("KL(q_t ‖ q_0), nats")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from filters.adaptation.debt import Account, RetrainPolicy, record
 from filters.adaptation.deployed import Deployed, hash_of
 from filters.adaptation.streaming import Info, Streaming
+from filters.posterior.kalman_network import Neurons
 from filters.posterior.spec import generator
 from fogsim.labelled import Labelled
 
@@ -21,7 +22,9 @@ BOUND = 60.0  # nats by which surprise alone can teach; chosen on campaigns of r
 
 
 class Entry(NamedTuple):
-    """One encounter: what both said, the account, the information debt (nats), how the label was learnt, the firing."""
+    """One encounter: what both said, the account, the information debt (nats), how the label was learnt, the posterior
+    with it, and the firing.
+    """
 
     encounter: Labelled
     believed: float
@@ -29,6 +32,7 @@ class Entry(NamedTuple):
     account: Account
     information: float
     learnt: Info
+    posterior: Neurons
     firing: dict[str, Any] | None
 
     @property
@@ -53,4 +57,4 @@ def follow(encounters: Iterable[Labelled], deployed: Deployed, policy: RetrainPo
             where = {"number": found.number, "log": found.log, "content_hash": found.content_hash}
             firing = where | record(policy, account, information, models)
             serving, state = stream.posterior, policy.init()
-        yield Entry(found, p, p0, account, information, learnt, firing)
+        yield Entry(found, p, p0, account, information, learnt, stream.posterior, firing)

@@ -6,7 +6,7 @@ the deployed network has learnt grows stale: it takes sacks for barriers, and in
 
 fogsim run scenarios/regime_shift.py --seed 3
 fogsim run scenarios/regime_shift.py --then --seed 3
-fogsim campaign scenarios/regime_shift.py --encounters 160 --out shifted
+fogsim campaign scenarios/regime_shift.py --encounters 250 --out shifted
 fogsim debt shifted --plot debt.png
 """
 

@@ -19,7 +19,7 @@ horizon H that a new deployment serves, so that it pays from
 
 R being the rate at which the last K of debt came up. Where q_0 is right, exp L_t is a martingale of mean 1 that is
 never negative, as p_t knows no y_t yet: by Ville's inequality L_t >= ln 1/α ever comes about with probability α at
-most. Both thresholds must be reached.
+most. So L must have reached ln 1/α, now or before, and be as high as pays now.
 """
 
 from __future__ import annotations
@@ -59,22 +59,26 @@ class Stakes:
 
 
 class State(NamedTuple):
-    """Since the deployment: steps, D, L, and the latest r, as many as make up K."""
+    """Since the deployment: steps, D, L and its highest value so far, and the latest r, as many as make up K."""
 
     steps: int
     debt: float
     evidence: float
+    highest: float
     latest: tuple[float, ...]
 
 
 class Account(NamedTuple):
-    """One step's: r_t, D_t, L_t, R, the threshold of L_t (inf: never), whether to retrain, whether the step counted."""
+    """One step's: r_t, D_t, L_t, max L, R, from which L_t it pays (inf: never), whether to retrain, and whether the step
+    counted.
+    """
 
     regret: float
     debt: float
     evidence: float
+    highest: float
     rate: float
-    threshold: float
+    pays_from: float
     retrain: bool
     counted: bool
 
@@ -109,7 +113,7 @@ class RetrainPolicy:
 
     def init(self) -> State:
         """Of a fresh deployment."""
-        return State(0, 0.0, 0.0, ())
+        return State(0, 0.0, 0.0, 0.0, ())
 
     def update(
         self, state: State, stakes: Stakes, believed: float, deployed: float, label: int
@@ -133,22 +137,27 @@ class RetrainPolicy:
         regret = stakes.regret(p, p0)
         ratio = log(p / p0) if label else log((1.0 - p) / (1.0 - p0))
         latest = shortest((*state.latest, regret), self.cost)
-        state = State(state.steps + 1, state.debt + regret, state.evidence + ratio, latest)
+        evidence = state.evidence + ratio
+        state = State(state.steps + 1, state.debt + regret, evidence, max(state.highest, evidence), latest)
         return state, self.account(state, regret, True)
 
     def account(self, state: State, regret: float, counted: bool) -> Account:
         """What a state tells."""
         rate = sum(state.latest) / max(len(state.latest), 1)
-        threshold = self.threshold(rate)
-        retrain = counted and state.debt >= self.cost and state.evidence >= threshold
-        return Account(regret, state.debt, state.evidence, rate, threshold, retrain, counted)
+        pays_from = self.pays_from(rate)
+        proven = state.highest >= self.proof
+        retrain = counted and proven and state.debt >= self.cost and state.evidence >= pays_from
+        return Account(regret, state.debt, state.evidence, state.highest, rate, pays_from, retrain, counted)
 
-    def threshold(self, rate: float) -> float:
-        """Of L where debt comes up at such a rate R."""
+    @property
+    def proof(self) -> float:
+        """ln 1/α, nats that must have been reached."""
+        return -log(self.alpha)
+
+    def pays_from(self, rate: float) -> float:
+        """The L from which it pays where debt comes up at such a rate R."""
         share = self.cost / (rate * self.horizon) if rate > 0.0 else inf
-        if share >= 1.0:
-            return inf
-        return max(-log(self.alpha), log_odds(share) - log_odds(self.prior_staleness))
+        return log_odds(share) - log_odds(self.prior_staleness) if share < 1.0 else inf
 
 
 def log_odds(p: float) -> float:
@@ -176,7 +185,9 @@ def record(policy: RetrainPolicy, account: Account, information: float, models: 
         "debt_threshold": policy.cost,
         "information_debt": information if isfinite(information) else None,
         "evidence": account.evidence,
-        "evidence_threshold": account.threshold,
+        "evidence_pays_from": account.pays_from if isfinite(account.pays_from) else None,
+        "highest_evidence": account.highest,
+        "evidence_threshold": policy.proof,
         "rate": account.rate,
         "horizon": policy.horizon if isfinite(policy.horizon) else None,
         "prior_staleness": policy.prior_staleness,
