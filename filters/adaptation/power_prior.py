@@ -45,10 +45,10 @@ def power_prior(q: State, reference: State, rate: float) -> State:
 
 def of_normal(q: Normal, r: Normal, rate: float) -> Normal:
     """Λ = S⁻² - U U' stays of that form: Λ⁻ = E⁻¹ - V V' has the inverse E + E V (1 - V'E V)⁻¹ V'E (Woodbury)."""
-    parts = [(share, *precision(each)) for share, each in ((rate, q), (1.0 - rate, r))]
-    own = 1.0 / sum(share * inverse for share, inverse, _, _ in parts)
-    moved = sum(share * total for share, _, _, total in parts)
-    common = torch.cat([share**0.5 * factor for share, _, factor, _ in parts], dim=1)
+    (own_q, U_q, moved_q), (own_r, U_r, moved_r) = precision(q), precision(r)
+    own = 1.0 / (rate * own_q + (1.0 - rate) * own_r)
+    moved = rate * moved_q + (1.0 - rate) * moved_r
+    common = torch.cat([rate**0.5 * U_q, (1.0 - rate) ** 0.5 * U_r], dim=1)
     left = torch.eye(common.shape[1]).to(common) - common.T @ (own[:, None] * common)
     root = torch.linalg.cholesky(left)
     factor = torch.linalg.solve_triangular(root, (own[:, None] * common).T, upper=False).T

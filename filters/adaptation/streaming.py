@@ -30,16 +30,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from filters.posterior.checkpoint import leaves
 from filters.posterior.descent import Schedule
 from filters.posterior.ivon import Ivon
 from filters.posterior.kalman_network import KalmanNetwork, KnownNoise
 from filters.posterior.likelihoods import Bernoulli, Categorical
 from filters.posterior.spec import DRAWS, Data, Engine, State, in_memory
 
-BOUND = 20.0  # c, nats
+BOUND = 2.0  # c, nats
+WORTH = 3.0  # independent rows, of all frames of an encounter: they share one object, one fog and one label
 MEMORY = 64  # batches back that a copy is known by
-ONLINE = Schedule(epochs=30, batch=2048, rate=0.002, warm=0.0)  # of an encounter, from what was learnt before
+ONLINE = Schedule(epochs=10, batch=2048, rate=0.001, warm=0.0)  # of an encounter, from what was learnt before
 
 
 class Flag(IntFlag):
@@ -132,6 +132,17 @@ class Streaming(Generic[State]):
         return (self.bound / (self.bound + excess), excess, log_p) if np.isfinite(excess) else (0.0, excess, log_p)
 
 
+def encounter(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Data:
+    """All frames of one, its label known: their weights, e.g. metres driven, scaled to `WORTH`; nothing is checked.
+
+    Learnt one after the other as if its frames were independent, each encounter is believed too much, and what was
+    known before is lost.
+    """
+    data = Data(*(torch.as_tensor(np.asarray(part), dtype=torch.float32) for part in (x, y, np.ones(len(y)))))
+    share = data.weight if weight is None else torch.as_tensor(np.asarray(weight), dtype=torch.float32)
+    return data._replace(weight=WORTH * share / share[torch.isfinite(share)].sum().clamp_min(1e-12))
+
+
 def online(engine: Any, schedule: Schedule = ONLINE) -> Any:
     """The engine with a schedule for small updates of what was learnt; in closed form it needs none."""
     if not hasattr(engine, "schedule"):
@@ -187,4 +198,11 @@ def updated(engine: Engine[State], prior: State, data: Data, rng: torch.Generato
         after = engine.update(prior, data, rng)
     except (FloatingPointError, np.linalg.LinAlgError, torch.linalg.LinAlgError):
         return None
-    return after if all(bool(torch.isfinite(part).all()) for _, part in leaves(after)) else None
+    return after if finite(after) else None
+
+
+def finite(state: Any) -> bool:
+    """Whether all tensors of a state are, however deep they lie."""
+    if isinstance(state, Tensor):
+        return bool(torch.isfinite(state).all())
+    return all(finite(part) for part in state) if isinstance(state, tuple) else True

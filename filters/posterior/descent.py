@@ -3,8 +3,8 @@
     loss(θ; batch) = -Σ_batch weight ln p(y | x, θ) n / |batch|  +  β KL
 
 by Adam (Kingma & Ba 2015, arXiv 1412.6980). β rises from 0 to 1 over the first `warm` of the epochs: a network that has
-not yet found the data would otherwise settle at its prior; what goes on from a posterior needs none (`warm` 0). The rate
-falls to nothing along a cosine.
+not yet found the data would otherwise settle at its prior; what goes on from a posterior needs none (`warm` 0). The
+rate falls to nothing along a cosine.
 """
 
 from __future__ import annotations
