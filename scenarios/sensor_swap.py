@@ -23,7 +23,8 @@ THEN = Then(
         name="sensor_swap_then",
         lidar=replace(OS1_128, rings=32, azimuth_deg=120.0, columns=341),
         assumed=Assumed(
-            range_10=Optics.range_10 / OS1_128.optics.range_10, range_noise=Optics.range_noise / OS1_128.optics.range_noise
+            range_10=Optics.range_10 / OS1_128.optics.range_10,
+            range_noise=Optics.range_noise / OS1_128.optics.range_noise,
         ),
     ),
 )

@@ -11,7 +11,7 @@ it is right to brake from τ = C_fa / (C_fa + C_miss) on, and
 
 r_t is what acting by q_0 is expected to cost more where q_t is believed. To retrain costs K in the same units. Whoever
 does so when D_t >= K is within rounding of the best period T = √(2K/δ) where r_t grows as δt, and where it jumps at
-some time pays at most twice what one does who knew. But debt is only as good as q_t: the labels must agree. With the
+some time pays at most 2 K and the rest of a step, where one who knew would pay K. But debt is only as good as q_t: the labels must agree. With the
 prior odds that q_0 is stale they make its probability σ(logit π_0 + L_t), and to retrain gains R a step over the
 horizon H that a new deployment serves, so that it pays from
 

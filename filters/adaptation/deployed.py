@@ -43,11 +43,17 @@ class Deployed(NamedTuple):
 
     def rows(self, features: Array, label: int, way: float) -> Data:
         """An encounter's frames (n, F) to learn from, each worth the metres driven in it, as in training."""
-        n = len(features)
-        return Data.of(self.inputs(features), np.full(n, float(label)), np.full(n, way / n))
+        x, n = torch.tensor(self.inputs(features), dtype=torch.float32), len(features)
+        return Data(x, torch.full((n,), float(label)), torch.full((n,), way / n))
 
     def probability(self, posterior: Neurons, features: Array, seed: int) -> float:
-        """P(barrier) by frames (n, F) and a posterior; two posteriors are asked by the same random numbers."""
+        """P(barrier) by frames (n, F) and a posterior; two posteriors are asked by the same random numbers.
+
+        Frames that are not finite are left out; NaN if none is left.
+        """
+        features = features[np.isfinite(features).all(axis=1)]
+        if not len(features):
+            return float("nan")
         weights = self.engine.sample(posterior, generator(seed, "debt"), DRAWS)
         with torch.inference_mode():
             x = torch.tensor(self.inputs(features), dtype=torch.float32)
