@@ -20,7 +20,7 @@ from fogsim.scoring.encounters import BRAKE, DECISION, PROCEED, loss_table, mome
 
 class Labelled(NamedTuple):
     """One encounter: its number and log, features of its first candidate up to the decision point (n, F) and on the
-    whole way to it (m, F), the way driven there, m, and what is known once the encounter has ended: its class.
+    whole way to it (m, F), and what is known once the encounter has ended: its class.
     """
 
     number: int
@@ -28,7 +28,6 @@ class Labelled(NamedTuple):
     content_hash: str
     asked: Array
     seen: Array
-    way: float
     stakes: Stakes
     label: int
 
@@ -67,7 +66,7 @@ def read(number: int, path: Path) -> Labelled | None:
     with Replay(path) as log:
         label = int(log.column("truth_class")[0, 0])
         features, ahead = log.column("features")[:, 0].astype(float), log.column("distance_left")[:, 0] > 0.0
-        decided, odometry = moments(log)[DECISION], log.column("odometry")
+        decided = moments(log)[DECISION]
         table, stored = loss_table(log, decided), log.stored_hash
     told = np.isfinite(features).all(axis=1)
     asked = told & (np.arange(len(told)) <= (len(told) if decided is None else decided))
@@ -76,9 +75,8 @@ def read(number: int, path: Path) -> Labelled | None:
     false_alarm, miss = table[BRAKE, 0] - table[PROCEED, 0], table[PROCEED, BARRIER] - table[BRAKE, BARRIER]
     if not (false_alarm > 0.0 and miss > 0.0):
         return None
-    way = float(np.hypot(*np.diff(odometry[ahead, :2], axis=0).T).sum())
     stakes = Stakes(float(false_alarm), float(miss))
-    return Labelled(number, path.name, stored, features[asked], features[told & ahead], way, stakes, label)
+    return Labelled(number, path.name, stored, features[asked], features[told & ahead], stakes, label)
 
 
 def encounters(folder: Path) -> Iterator[Labelled | None]:

@@ -54,7 +54,7 @@ def test_an_account_adds_up():
     assert account.pays_from == pytest.approx(log(share / (1 - share)) - log(0.2 / 0.8))
 
 
-def test_an_L_that_pays_is_where_the_chance_of_staleness_is_worth_the_cost():
+def test_the_evidence_that_pays_is_where_the_chance_of_staleness_is_worth_the_cost():
     """σ(logit π_0 + L) R H = K."""
     policy = RetrainPolicy(cost=30.0, horizon=100.0, prior_staleness=0.1)
     chance = 1.0 / (1.0 + exp(-(log(0.1 / 0.9) + policy.pays_from(0.7))))

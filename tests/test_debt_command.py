@@ -52,9 +52,9 @@ def run(capsys):
     return call
 
 
-def made(number, label, features, stakes=BRAKE, way=20.0):
+def made(number, label, features, stakes=BRAKE):
     """An encounter of these frames (n, F)."""
-    return Labelled(number, f"{number}.h5", "hash", features, features, way, stakes, label)
+    return Labelled(number, f"{number}.h5", "hash", features, features, stakes, label)
 
 
 def some(n, label=0, seed=0, shift=0.0):
@@ -74,12 +74,10 @@ def test_encounters_come_in_their_order_with_what_their_logs_hold(folder):
             features = log.column("features")[:, 0]
             looked = np.isfinite(features).all(axis=1)
             ahead = log.column("distance_left")[:, 0] > 0.0
-            x = log.column("odometry")[ahead, 0]
             assert (e.number, e.content_hash) == (number, log.stored_hash)
             assert e.label == log.column("truth_class")[0, 0]
             np.testing.assert_array_equal(e.asked, features[: decided + 1][looked[: decided + 1]])
             np.testing.assert_array_equal(e.seen, features[ahead & looked])
-            assert e.way == pytest.approx(np.ptp(x), rel=0.02)
         assert e.stakes == BRAKE  # of the default loss table: braking 6 and 1, proceeding 0 and 100
 
 

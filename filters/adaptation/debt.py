@@ -11,9 +11,9 @@ it is right to brake from τ = C_fa / (C_fa + C_miss) on, and
 
 r_t is what acting by q_0 is expected to cost more where q_t is believed. To retrain costs K in the same units. Whoever
 does so when D_t >= K is within rounding of the best period T = √(2K/δ) where r_t grows as δt, and where it jumps at
-some time pays at most 2 K and the rest of a step, where one who knew would pay K. But debt is only as good as q_t: the labels must agree. With the
-prior odds that q_0 is stale they make its probability σ(logit π_0 + L_t), and to retrain gains R a step over the
-horizon H that a new deployment serves, so that it pays from
+some time pays at most 2 K and the rest of a step, where one who knew would pay K. But debt is only as good as q_t: the
+labels must agree. With the prior odds that q_0 is stale they make its probability σ(logit π_0 + L_t), and to retrain
+gains R a step over the horizon H that a new deployment serves, so that it pays from
 
     L_t >= logit(K / RH) - logit π_0,   never if K >= RH,
 
@@ -69,8 +69,8 @@ class State(NamedTuple):
 
 
 class Account(NamedTuple):
-    """One step's: r_t, D_t, L_t, max L, R, from which L_t it pays (inf: never), whether to retrain, and whether the step
-    counted.
+    """One step's: r_t, D_t, L_t and the highest so far, R, from which L_t it pays (inf: never), whether to retrain, and
+    whether the step counted.
     """
 
     regret: float

@@ -1,0 +1,175 @@
+"""What learning debt is worth where bags and fog change midway: never retraining, by the calendar, and by the debt.
+
+    python scenarios/studies/regime_shift.py [--seeds 5] [--others 3] [--out replays/regime_shift] [--jobs 2]
+
+It gives, and prints, the commands that a user would: campaigns of 250 encounters of scenarios/regime_shift.py, root
+seeds 1, 2, ... to report on and the next ones, 6 to 8, on which the calendar is chosen. What is there is not driven
+again, and a folder that an earlier fogsim has finished is taken as it is.
+
+A deployment begins at an encounter of the first 40, drawn at random, so that no calendar can know when the world will
+change. To retrain is to deploy the posterior that goes on learning; that costs 50, half of what a missed barrier does.
+Costs are the losses of braking or not at the decision points, and 50 for each retraining. The plot shows them as they
+come up, and the debt of every seed.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from study import parser_of, students
+
+from filters.adaptation import deployed
+from filters.adaptation.debt import RetrainPolicy
+from filters.posterior.served import use_one_thread
+from filters.streams import stream
+from filters.trained import shipped
+from fogsim.indebted import Entry, follow
+from fogsim.labelled import encounters, logs_of
+
+SCRIPT = Path(__file__).parents[1] / "regime_shift.py"
+ENCOUNTERS, SHIFT, LATEST = 250, 50, 40
+POLICY = RetrainPolicy(cost=50.0, horizon=1000.0)
+PERIODS = (20, 30, 40, 50, 60, 80, 100, 120, 150)
+
+
+class Course(NamedTuple):
+    """One deployment: when the world changed, cost by encounter (n,) of never, of each period and of the policy, what
+    it would be without any cost of retraining, and the policy's entries.
+    """
+
+    shift: int
+    never: np.ndarray
+    calendars: dict[int, np.ndarray]
+    policy: np.ndarray
+    learning: np.ndarray
+    entries: list[Entry]
+
+
+def drive(folder: Path, seed: int, jobs: int) -> None:
+    """The campaign, unless it is whole."""
+    if folder.is_dir() and len(logs_of(folder)) >= ENCOUNTERS:
+        return
+    words = ["campaign", SCRIPT, "--encounters", ENCOUNTERS, "--seed", seed, "--jobs", jobs, "--out", folder]
+    print("fogsim", *words, flush=True)
+    subprocess.run([sys.executable, "-m", "fogsim.cli", *map(str, words)], check=True)
+
+
+def course(folder: Path, seed: int) -> Course:
+    """What became of a deployment in a campaign."""
+    start = int(stream(seed, "deployment").integers(LATEST))
+    first = deployed.load(shipped("bnn"))
+    entries = list(follow((e for e in encounters(folder) if e and e.number >= start), first, POLICY))
+    calendars = {period: costs(entries, first, period) for period in PERIODS}
+    mine = np.array([e.losses[0] + POLICY.cost * bool(e.firing) for e in entries])
+    learning = np.array([e.losses[1] for e in entries])
+    return Course(SHIFT - start, costs(entries, first, len(entries)), calendars, mine, learning, entries)
+
+
+def costs(entries: list[Entry], first: deployed.Deployed, period: int) -> np.ndarray:
+    """Cost by encounter (n,) where every so many, but not at the end, what has learnt so far is deployed."""
+    serving, found = first.posterior, []
+    for k, entry in enumerate(entries, 1):
+        asked, stakes, label = entry.encounter.asked, entry.encounter.stakes, entry.encounter.label
+        retrain = k % period == 0 and k < len(entries)
+        found.append(stakes.loss(first.probability(serving, asked, 0), label) + POLICY.cost * retrain)
+        serving = entry.posterior if retrain else serving
+    return np.array(found)
+
+
+def report(mine: dict[int, Course], others: dict[int, Course]) -> int:
+    """Print what each way cost, and how much more than the policy; the calendar's period."""
+    means = {period: np.mean([c.calendars[period].sum() for c in others.values()]) for period in PERIODS}
+    best = min(means, key=lambda period: means[period])
+    ways = {
+        "never": [c.never for c in mine.values()],
+        f"every {best} encounters, best on other seeds": [c.calendars[best] for c in mine.values()],
+        "by the debt": [c.policy for c in mine.values()],
+        "learning, each encounter, for nothing": [c.learning for c in mine.values()],
+    }
+    table = Table("retrain", *(f"seed {seed}" for seed in mine), "mean", "more than by the debt")
+    policy = np.array([c.policy.sum() for c in mine.values()])
+    for name, found in ways.items():
+        totals = np.array([cost.sum() for cost in found])
+        apart = "" if name == "by the debt" else "{:.0f} ± {:.0f}".format(*students((totals - policy).tolist()))
+        table.add_row(
+            name, *(f"{total:.0f}" for total in totals), "{:.0f} ± {:.0f}".format(*students(totals.tolist())), apart
+        )
+    console = Console(width=140)
+    console.print(table)
+    console.print("on other seeds:", {period: round(float(mean)) for period, mean in means.items()})
+    for seed, c in mine.items():
+        fired = [e.encounter.number - c.entries[0].encounter.number - c.shift for e in c.entries if e.firing]
+        console.print(
+            f"seed {seed}: retrained {fired} encounters after the change, which came {c.shift} after deployment"
+        )
+    return best
+
+
+def draw(mine: dict[int, Course], best: int, path: Path) -> None:
+    """Mean cumulative cost about the change, and every seed's debt and evidence."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 8.0), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    cost, debt, evidence = figure.subplots(3, 1, sharex=True, height_ratios=(2.0, 1.0, 1.0))
+    since = np.arange(-10, ENCOUNTERS - SHIFT)
+    ways = (("never", "#d55e00"), (f"every {best}", "#999999"), ("by the debt", "#0072b2"))
+    for (name, colour), part in zip(
+        ways, (lambda c: c.never, lambda c: c.calendars[best], lambda c: c.policy), strict=True
+    ):
+        lines = [about(np.cumsum(part(c)), c, since) for c in mine.values()]
+        for line in lines:
+            cost.plot(since, line, color=colour, alpha=0.25, linewidth=0.8)
+        cost.plot(
+            since,
+            np.nanmean(lines, axis=0),
+            color=colour,
+            linewidth=2.2,
+            label=f"retrained {name}" * (name != "never") or "never retrained",
+        )
+    for c in mine.values():
+        debt.plot(since, about(np.array([e.account.debt for e in c.entries]), c, since), color="#0072b2", linewidth=0.9)
+        evidence.plot(
+            since, about(np.array([e.account.evidence for e in c.entries]), c, since), color="#0072b2", linewidth=0.9
+        )
+    for axes, level, name in ((debt, POLICY.cost, "decision debt"), (evidence, POLICY.proof, "evidence, nats")):
+        axes.axhline(level, color="#d55e00", linestyle="--", linewidth=1.0)
+        axes.set_ylabel(name)
+    for axes in (cost, debt, evidence):
+        axes.axvline(0, color="black", linestyle=":", linewidth=1.0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    cost.set_ylabel("cost since deployment")
+    cost.legend(frameon=False)
+    evidence.set_xlabel("encounters since bags and fog changed")
+    figure.savefig(path)
+
+
+def about(values: np.ndarray, c: Course, since: np.ndarray) -> np.ndarray:
+    """Values by encounter of a deployment, by encounter since the change; NaN outside."""
+    at = since + c.shift
+    return np.where((at >= 0) & (at < len(values)), values[np.clip(at, 0, len(values) - 1)], np.nan)
+
+
+def main() -> None:
+    parser = parser_of(__doc__, 5, "replays/regime_shift")
+    parser.add_argument("--others", type=int, default=3)
+    given = parser.parse_args()
+    use_one_thread()
+    seeds, found = range(1, given.seeds + given.others + 1), {}
+    for seed in seeds:
+        drive(given.out / str(seed), seed, given.jobs)
+        found[seed] = course(given.out / str(seed), seed)
+        print(f"seed {seed} of {seeds[-1]}", flush=True)
+    mine, others = ({seed: c for seed, c in found.items() if (seed <= given.seeds) == first} for first in (True, False))
+    best = report(mine, others)
+    draw(mine, best, given.out / "regime_shift.png")
+
+
+if __name__ == "__main__":
+    main()
