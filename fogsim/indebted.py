@@ -1,9 +1,9 @@
 """A deployed classifier beside one that goes on learning, encounter by encounter: what the first comes to owe.
 
-Before an encounter both say P(barrier) by the frames up to its decision point; once it has ended its class is known,
-the account is drawn up (`filters.adaptation.debt`), and the second learns. Where the policy fires, the second is
-deployed in the place of the first, and goes on learning itself. The place of the object is left out of the decision:
-it is to brake for a barrier, wherever it stands.
+Both say P(barrier) by the frames up to the decision point, and for the evidence by all frames until the object is
+reached. Once the encounter has ended its class is known, the account is drawn up (`filters.adaptation.debt`), and the
+second learns. Where the policy fires, the second is deployed in the place of the first, and goes on learning itself.
+The place of the object is left out of the decision: it is to brake for a barrier, wherever it stands.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ def follow(encounters: Iterable[Labelled], deployed: Deployed, policy: RetrainPo
     stream, serving, state = streaming.init(deployed.posterior), deployed.posterior, policy.init()
     rng = generator(seed, "streaming")
     for found in encounters:
-        p, p0 = (deployed.probability(q, found.asked, seed) for q in (stream.posterior, serving))
-        state, account = policy.update(state, found.stakes, p, p0, found.label)
+        both = stream.posterior, serving
+        p, p0 = (deployed.probability(q, found.asked, seed) for q in both)
+        late, late0 = (deployed.probability(q, found.seen, seed) for q in both)
+        state, account = policy.update(state, found.stakes, p, p0, found.label, (late, late0))
         stream, learnt = streaming.update(stream, deployed.rows(found.seen, found.label), rng)
         information, firing = deployed.engine.kl(stream.posterior, serving), None
         if account.retrain:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from filters.adaptation.compute_gate import FEW, ComputeGate, taken
+from filters.adaptation.compute_gate import FEW, INFORMATION, ComputeGate, taken
 from filters.posterior.ensemble import Ensemble
 from filters.posterior.likelihoods import Bernoulli
 from filters.posterior.mlp import Mlp
@@ -49,7 +49,7 @@ def test_it_asks_again_near_the_threshold_and_where_draws_disagree_and_nowhere_e
     mean = p.mean(dim=0)
     entropy = torch.special.entr(p) + torch.special.entr(1.0 - p)
     told = torch.special.entr(mean) + torch.special.entr(1.0 - mean) - entropy.mean(dim=0)
-    expected = ((mean - TAU).abs() <= 3.0 * error) | (told >= 0.1)
+    expected = ((mean - TAU).abs() <= 3.0 * error) | (told >= INFORMATION)
     assert (ComputeGate.of(ensemble, TAU).predict(rows).again == expected).all()
 
 

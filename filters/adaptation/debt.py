@@ -2,7 +2,8 @@
 
 The name is of Katz 2026 (arXiv 2603.25480, retraining as approximate Bayesian inference), of which only the abstract
 could be read: every equation here is derived. One step is one encounter, whose label y is told after it. Both
-posteriors say p(barrier) before it, p_t of q_(t-1) and p_0 of q_0. Of a false alarm that costs C_fa and a miss C_miss
+posteriors say p(barrier) before it, p_t of q_(t-1) and p_0 of q_0; r is of what they say at the decision, L may be of
+what they say later, of all that was seen before the label. Of a false alarm that costs C_fa and a miss C_miss
 it is right to brake from τ = C_fa / (C_fa + C_miss) on, and
 
     information debt   KL(q_t ‖ q_0)
@@ -116,7 +117,13 @@ class RetrainPolicy:
         return State(0, 0.0, 0.0, 0.0, ())
 
     def update(
-        self, state: State, stakes: Stakes, believed: float, deployed: float, label: int
+        self,
+        state: State,
+        stakes: Stakes,
+        believed: float,
+        deployed: float,
+        label: int,
+        later: tuple[float, float] | None = None,
     ) -> tuple[State, Account]:
         """One step.
 
@@ -129,13 +136,17 @@ class RetrainPolicy:
         believed, deployed : float
             p_t and p_0 of a barrier, both said before the label was known: else `alpha` promises nothing.
         label : int
-            1 a barrier. A step of which any of these is no number in range counts as none and is flagged.
+            1 a barrier.
+        later : (float, float), optional
+            Both again, where more was seen after the decision but the label was not yet known: the evidence is of
+            these. A step of which any of all these is no number in range counts as none and is flagged.
         """
-        if not (label in (0, 1) and 0.0 <= believed <= 1.0 and 0.0 <= deployed <= 1.0):
+        said = (believed, deployed, *(later or (believed, deployed)))
+        if not (label in (0, 1) and all(0.0 <= p <= 1.0 for p in said)):
             return state, self.account(state, 0.0, False)
-        p, p0 = (min(max(float(said), CLIP), 1.0 - CLIP) for said in (believed, deployed))
+        p, p0, late, late0 = (min(max(float(p), CLIP), 1.0 - CLIP) for p in said)
         regret = stakes.regret(p, p0)
-        ratio = log(p / p0) if label else log((1.0 - p) / (1.0 - p0))
+        ratio = log(late / late0) if label else log((1.0 - late) / (1.0 - late0))
         latest = shortest((*state.latest, regret), self.cost)
         evidence = state.evidence + ratio
         state = State(state.steps + 1, state.debt + regret, evidence, max(state.highest, evidence), latest)
