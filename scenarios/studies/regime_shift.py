@@ -6,10 +6,11 @@ It gives, and prints, the commands that a user would: campaigns of 250 encounter
 seeds 1, 2, ... to report on and the next ones, 6 to 8, on which the calendar is chosen. What is there is not driven
 again, and a folder that an earlier fogsim has finished is taken as it is.
 
-A deployment begins at an encounter of the first 40, drawn at random, so that no calendar can know when the world will
-change. To retrain is to deploy the posterior that goes on learning; that costs 50, half of what a missed barrier does.
-Costs are the losses of braking or not at the decision points, and 50 for each retraining. The plot shows them as they
-come up, and the debt of every seed.
+A deployment begins at an encounter of the first 40, drawn at random. To retrain is to deploy the posterior that goes on
+learning, for a cost that is told twice: 20 and 50, a fifth and a half of what a missed barrier costs. Costs are the
+losses of braking or not at the decision points, and that of each retraining. A calendar is told by its period alone: no
+date of it is known to lie well to the change, so its cost is the mean over its phases, in steps of 10 encounters. The
+plot shows the costs as they come up, and the debt and evidence of every seed, at the higher cost.
 """
 
 import subprocess
@@ -32,21 +33,23 @@ from fogsim.labelled import encounters, logs_of
 
 SCRIPT = Path(__file__).parents[1] / "regime_shift.py"
 ENCOUNTERS, SHIFT, LATEST = 250, 50, 40
-POLICY = RetrainPolicy(cost=50.0, horizon=1000.0)
-PERIODS = (20, 30, 40, 50, 60, 80, 100, 120, 150)
+COSTS = (20.0, 50.0)
+HORIZON = 1000.0
+PERIODS = (30, 40, 50, 60, 80, 100, 120, 150, 200)
+STEP = 5  # encounters: at every so many a calendar can retrain
 
 
 class Course(NamedTuple):
-    """One deployment: when the world changed, cost by encounter (n,) of never, of each period and of the policy, what
-    it would be without any cost of retraining, and the policy's entries.
+    """One deployment: encounters until the world changes, losses (n,) of never retraining and of what goes on learning,
+    and by the cost of retraining costs (n,) of each period and of the policy, and the policy's entries.
     """
 
     shift: int
     never: np.ndarray
-    calendars: dict[int, np.ndarray]
-    policy: np.ndarray
     learning: np.ndarray
-    entries: list[Entry]
+    calendars: dict[float, dict[int, np.ndarray]]
+    policy: dict[float, np.ndarray]
+    entries: dict[float, list[Entry]]
 
 
 def drive(folder: Path, seed: int, jobs: int) -> None:
@@ -61,51 +64,63 @@ def drive(folder: Path, seed: int, jobs: int) -> None:
 def course(folder: Path, seed: int) -> Course:
     """What became of a deployment in a campaign."""
     start = int(stream(seed, "deployment").integers(LATEST))
-    first = deployed.load(shipped("bnn"))
-    entries = list(follow((e for e in encounters(folder) if e and e.number >= start), first, POLICY))
-    calendars = {period: costs(entries, first, period) for period in PERIODS}
-    mine = np.array([e.losses[0] + POLICY.cost * bool(e.firing) for e in entries])
-    learning = np.array([e.losses[1] for e in entries])
-    return Course(SHIFT - start, costs(entries, first, len(entries)), calendars, mine, learning, entries)
+    first, known = deployed.load(shipped("bnn")), [e for e in encounters(folder) if e and e.number >= start]
+    entries = {cost: list(follow(known, first, RetrainPolicy(cost, HORIZON))) for cost in COSTS}
+    some = entries[COSTS[0]]
+    table = losses(some, first)
+    calendars = {cost: {period: calendar(table, period, cost) for period in PERIODS} for cost in COSTS}
+    policy = {cost: np.array([e.losses[0] + cost * bool(e.firing) for e in entries[cost]]) for cost in COSTS}
+    return Course(SHIFT - start, table[0], np.array([e.losses[1] for e in some]), calendars, policy, entries)
 
 
-def costs(entries: list[Entry], first: deployed.Deployed, period: int) -> np.ndarray:
-    """Cost by encounter (n,) where every so many, but not at the end, what has learnt so far is deployed."""
-    serving, found = first.posterior, []
-    for k, entry in enumerate(entries, 1):
-        asked, stakes, label = entry.encounter.asked, entry.encounter.stakes, entry.encounter.label
-        retrain = k % period == 0 and k < len(entries)
-        found.append(stakes.loss(first.probability(serving, asked, 0), label) + POLICY.cost * retrain)
-        serving = entry.posterior if retrain else serving
-    return np.array(found)
+def losses(entries: list[Entry], first: deployed.Deployed) -> np.ndarray:
+    """Loss (models, n) in every encounter of the posterior as it was after 0, `STEP`, ... of them; NaN before."""
+    models = [first.posterior, *(e.posterior for e in entries[STEP - 1 :: STEP])]
+    table = np.full((len(models), len(entries)), np.nan)
+    for m, model in enumerate(models):
+        for k in range(m * STEP, len(entries)):
+            found = entries[k].encounter
+            table[m, k] = found.stakes.loss(first.probability(model, found.asked, 0), found.label)
+    return table
 
 
-def report(mine: dict[int, Course], others: dict[int, Course]) -> int:
+def calendar(table: np.ndarray, period: int, cost: float) -> np.ndarray:
+    """Cost by encounter (n,) where every so many the posterior that has learnt is deployed: the mean over phases."""
+    at, n = np.arange(table.shape[1]), table.shape[1]
+    found = []
+    for phase in range(STEP, period + 1, 10):
+        fires = ((at + 1) % period == phase % period) & (at + 1 < n)
+        deployed_at = np.maximum.accumulate(np.where(fires, at + 1, 0))
+        serving = np.concatenate([[0], deployed_at[:-1]]) // STEP
+        found.append(table[serving, at] + cost * fires)
+    return np.mean(found, axis=0)
+
+
+def report(mine: dict[int, Course], others: dict[int, Course], cost: float) -> int:
     """Print what each way cost, and how much more than the policy; the calendar's period."""
-    means = {period: np.mean([c.calendars[period].sum() for c in others.values()]) for period in PERIODS}
+    means = {period: float(np.mean([c.calendars[cost][period].sum() for c in others.values()])) for period in PERIODS}
     best = min(means, key=lambda period: means[period])
     ways = {
         "never": [c.never for c in mine.values()],
-        f"every {best} encounters, best on other seeds": [c.calendars[best] for c in mine.values()],
-        "by the debt": [c.policy for c in mine.values()],
-        "learning, each encounter, for nothing": [c.learning for c in mine.values()],
+        f"every {best} encounters": [c.calendars[cost][best] for c in mine.values()],
+        "by the debt": [c.policy[cost] for c in mine.values()],
+        "after each, for nothing": [c.learning for c in mine.values()],
     }
-    table = Table("retrain", *(f"seed {seed}" for seed in mine), "mean", "more than by the debt")
-    policy = np.array([c.policy.sum() for c in mine.values()])
+    table = Table(
+        "retrain", *(f"seed {seed}" for seed in mine), "mean", "more than by the debt", title=f"cost {cost:g}"
+    )
+    policy = np.array([c.policy[cost].sum() for c in mine.values()])
     for name, found in ways.items():
-        totals = np.array([cost.sum() for cost in found])
+        totals = np.array([each.sum() for each in found])
         apart = "" if name == "by the debt" else "{:.0f} ± {:.0f}".format(*students((totals - policy).tolist()))
-        table.add_row(
-            name, *(f"{total:.0f}" for total in totals), "{:.0f} ± {:.0f}".format(*students(totals.tolist())), apart
-        )
+        mean = "{:.0f} ± {:.0f}".format(*students(totals.tolist()))
+        table.add_row(name, *(f"{total:.0f}" for total in totals), mean, apart)
     console = Console(width=140)
     console.print(table)
-    console.print("on other seeds:", {period: round(float(mean)) for period, mean in means.items()})
+    console.print("calendars on other seeds:", {period: round(mean) for period, mean in means.items()})
     for seed, c in mine.items():
-        fired = [e.encounter.number - c.entries[0].encounter.number - c.shift for e in c.entries if e.firing]
-        console.print(
-            f"seed {seed}: retrained {fired} encounters after the change, which came {c.shift} after deployment"
-        )
+        fired = [k + 1 - c.shift for k, e in enumerate(c.entries[cost]) if e.firing]
+        console.print(f"seed {seed}: retrained {fired} encounters after the change, {c.shift} after deployment")
     return best
 
 
@@ -120,7 +135,7 @@ def draw(mine: dict[int, Course], best: int, path: Path) -> None:
     since = np.arange(-10, ENCOUNTERS - SHIFT)
     ways = (("never", "#d55e00"), (f"every {best}", "#999999"), ("by the debt", "#0072b2"))
     for (name, colour), part in zip(
-        ways, (lambda c: c.never, lambda c: c.calendars[best], lambda c: c.policy), strict=True
+        ways, (lambda c: c.never, lambda c: c.calendars[top][best], lambda c: c.policy[top]), strict=True
     ):
         lines = [about(np.cumsum(part(c)), c, since) for c in mine.values()]
         for line in lines:
@@ -133,11 +148,22 @@ def draw(mine: dict[int, Course], best: int, path: Path) -> None:
             label=f"retrained {name}" * (name != "never") or "never retrained",
         )
     for c in mine.values():
-        debt.plot(since, about(np.array([e.account.debt for e in c.entries]), c, since), color="#0072b2", linewidth=0.9)
-        evidence.plot(
-            since, about(np.array([e.account.evidence for e in c.entries]), c, since), color="#0072b2", linewidth=0.9
+        debt.plot(
+            since,
+            about(np.array([e.account.debt for e in c.entries[COSTS[-1]]]), c, since),
+            color="#0072b2",
+            linewidth=0.9,
         )
-    for axes, level, name in ((debt, POLICY.cost, "decision debt"), (evidence, POLICY.proof, "evidence, nats")):
+        evidence.plot(
+            since,
+            about(np.array([e.account.evidence for e in c.entries[COSTS[-1]]]), c, since),
+            color="#0072b2",
+            linewidth=0.9,
+        )
+    for axes, level, name in (
+        (debt, COSTS[-1], "decision debt"),
+        (evidence, RetrainPolicy(COSTS[-1], HORIZON).proof, "evidence, nats"),
+    ):
         axes.axhline(level, color="#d55e00", linestyle="--", linewidth=1.0)
         axes.set_ylabel(name)
     for axes in (cost, debt, evidence):
@@ -167,7 +193,7 @@ def main() -> None:
         found[seed] = course(given.out / str(seed), seed)
         print(f"seed {seed} of {seeds[-1]}", flush=True)
     mine, others = ({seed: c for seed, c in found.items() if (seed <= given.seeds) == first} for first in (True, False))
-    best = report(mine, others)
+    best = [report(mine, others, cost) for cost in COSTS][-1]
     draw(mine, best, given.out / "regime_shift.png")
 
 
