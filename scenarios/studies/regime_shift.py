@@ -131,32 +131,27 @@ def draw(mine: dict[int, Course], best: int, path: Path) -> None:
 
     figure = Figure(figsize=(9.0, 8.0), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
+    top = COSTS[-1]
     cost, debt, evidence = figure.subplots(3, 1, sharex=True, height_ratios=(2.0, 1.0, 1.0))
     since = np.arange(-10, ENCOUNTERS - SHIFT)
     ways = (("never", "#d55e00"), (f"every {best}", "#999999"), ("by the debt", "#0072b2"))
-    for (name, colour), part in zip(
-        ways, (lambda c: c.never, lambda c: c.calendars[top][best], lambda c: c.policy[top]), strict=True
-    ):
+    parts = [lambda c: c.never, lambda c: c.calendars[top][best], lambda c: c.policy[top]]
+    for (name, colour), part in zip(ways, parts, strict=True):
         lines = [about(np.cumsum(part(c)), c, since) for c in mine.values()]
         for line in lines:
             cost.plot(since, line, color=colour, alpha=0.25, linewidth=0.8)
-        cost.plot(
-            since,
-            np.nanmean(lines, axis=0),
-            color=colour,
-            linewidth=2.2,
-            label=f"retrained {name}" * (name != "never") or "never retrained",
-        )
+        mean = np.mean(lines, axis=0)
+        cost.plot(since, mean, color=colour, linewidth=2.2, label=f"retrain {name}")
     for c in mine.values():
         debt.plot(
             since,
-            about(np.array([e.account.debt for e in c.entries[COSTS[-1]]]), c, since),
+            about(np.array([e.account.debt for e in c.entries[top]]), c, since),
             color="#0072b2",
             linewidth=0.9,
         )
         evidence.plot(
             since,
-            about(np.array([e.account.evidence for e in c.entries[COSTS[-1]]]), c, since),
+            about(np.array([e.account.evidence for e in c.entries[top]]), c, since),
             color="#0072b2",
             linewidth=0.9,
         )
