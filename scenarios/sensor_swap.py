@@ -2,11 +2,11 @@
 
 The first 50 encounters are the default one. From then on the rings lie closer and the columns wider, the range at 10 %
 reflectance is 40 m instead of 50, and ranges are five times as noisy. The filters are told where the new beams point,
-but go on assuming the old range and noise; the deployed network knows of nothing.
+but go on assuming the old range and noise; the deployed network knows of nothing, and withstands it: little is owed.
 
 fogsim run scenarios/sensor_swap.py --seed 3
 fogsim run scenarios/sensor_swap.py --then --seed 3
-fogsim campaign scenarios/sensor_swap.py --encounters 160 --out swapped
+fogsim campaign scenarios/sensor_swap.py --encounters 130 --out swapped
 fogsim debt swapped --plot debt.png
 """
 
