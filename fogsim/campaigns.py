@@ -30,7 +30,7 @@ from fogsim.log_file import LEVELS, software_versions
 from fogsim.overrides import override
 from fogsim.results import Row, rows_of
 from fogsim.runner import belief_names, check, dims_of, run
-from fogsim.scenario import Scenario
+from fogsim.scenario import Scenario, Then
 
 MANIFEST, RESULTS, FAILURES = "campaign.json", "results.csv", "failures"
 PACKAGES = ("filters", "fogsim")
@@ -67,7 +67,7 @@ class Outcome(NamedTuple):
 
 
 class Campaign(NamedTuple):
-    """A scenario in every setting of a sweep, `encounters` of each."""
+    """A scenario in every setting of a sweep, `encounters` of each; if there is a `then`, it takes over on the way."""
 
     scenario: Scenario
     encounters: int
@@ -75,6 +75,7 @@ class Campaign(NamedTuple):
     seed: int = 0
     level: str = "beliefs"
     sweep: dict[str, tuple[str, ...]] = {}  # noqa: RUF012  # of a NamedTuple, which is never changed
+    then: Then | None = None
 
     @property
     def settings(self) -> list[dict[str, str]]:
@@ -85,7 +86,8 @@ class Campaign(NamedTuple):
         """What the folder's logs depend on."""
         swept = {name: list(values) for name, values in self.sweep.items()}
         given = {"scenario": json.loads(self.scenario.json), "sweep": swept, "seed": self.seed, "level": self.level}
-        return {"encounters": self.encounters, **given, **environment(self.scenario.filters)}
+        then = self.then and {"encounter": self.then.encounter, "scenario": json.loads(self.then.scenario.json)}
+        return {"encounters": self.encounters, **given, "then": then, **environment(self.scenario.filters)}
 
     def jobs(self) -> Iterator[Job]:
         """Every encounter, all settings of one index side by side, so that a longer campaign only adds to it.
@@ -95,20 +97,25 @@ class Campaign(NamedTuple):
         UserError
             If two settings are the same scenario.
         """
-        cells = [(applied(self.scenario, settings), settings) for settings in self.settings]
-        codes = [digest_of(scenario) for scenario, _ in cells]
-        hashes = [
-            f"{scenario.hash} {street_of(scenario)} {self.level} {code}"
-            for (scenario, _), code in zip(cells, codes, strict=True)
-        ]
-        if len(set(hashes)) < len(hashes):
-            raise UserError("found two settings of --sweep that are the same scenario, expected each once")
+        cells = self.cells(self.scenario)
+        later = self.cells(self.then.scenario) if self.then else cells
         folder = self.folder.absolute()  # a cluster's workers run elsewhere
         for i in range(self.encounters):
             seed = seed_of(self.seed, i)
-            for (scenario, settings), code, known in zip(cells, codes, hashes, strict=True):
+            for scenario, settings, code, known in later if self.then and i >= self.then.encounter else cells:
                 name = hashlib.sha256(f"{known} {seed}".encode()).hexdigest()[:20]
                 yield Job(scenario, settings, i, seed, self.level, code, folder / f"{name}.h5")
+
+    def cells(self, scenario: Scenario) -> list[tuple[Scenario, dict[str, str], str, str]]:
+        """Of every setting: the scenario, what was set, the code's hash, and all that a log depends on but the seed."""
+        cells = []
+        for settings in self.settings:
+            cell = applied(scenario, settings)
+            code = digest_of(cell)
+            cells.append((cell, settings, code, f"{cell.hash} {street_of(cell)} {self.level} {code}"))
+        if len({known for *_, known in cells}) < len(cells):
+            raise UserError("found two settings of --sweep that are the same scenario, expected each once")
+        return cells
 
 
 def seed_of(root: int, number: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import traceback
 from collections.abc import Sequence
@@ -66,11 +67,12 @@ def run(
     watch: Annotated[bool, typer.Option("--watch", help="Open a window on the run.")] = False,
     card: Card = None,
     as_json: Json = False,
+    then: Annotated[bool, typer.Option("--then", help="Drive what the script's campaigns go on with.")] = False,
 ) -> None:
     """Drive one encounter of a scenario script into a log."""
     from fogsim import cards, commands, scripts
 
-    base = scripts.resolve(scripts.load(scenario), filters, settings or [])
+    base = scripts.resolve(scripts.load_then(scenario) if then else scripts.load(scenario), filters, settings or [])
     base = cards.carded(base, card, [seed])
     cards.warn(base)
     commands.run_script(base, seed, level, out, watch, as_json)
@@ -100,9 +102,13 @@ def campaign(
     """Drive thousands of encounters of a scenario script, each into a log; an interrupted campaign is gone on with."""
     from fogsim import campaign_command, campaigns, cards, scripts
 
-    base = scripts.resolve(scripts.load(scenario), filters, settings or [])
-    base = cards.carded(base, card, (campaigns.seed_of(seed, i) for i in range(encounters)))
-    plan = campaigns.Campaign(base, encounters, out, seed, level, campaigns.parse_sweep(sweep or []))
+    first, then = scripts.load_both(scenario)
+    seeds = [campaigns.seed_of(seed, i) for i in range(encounters)]
+    base = cards.carded(scripts.resolve(first, filters, settings or []), card, seeds)
+    if then:
+        later = cards.carded(scripts.resolve(then.scenario, filters, settings or []), card, seeds)
+        then = dataclasses.replace(then, scenario=later)
+    plan = campaigns.Campaign(base, encounters, out, seed, level, campaigns.parse_sweep(sweep or []), then)
     for cell in plan.settings:
         cards.warn(campaigns.applied(base, cell))
     raise typer.Exit(campaign_command.campaign(plan, jobs, cluster, retry_failed))
@@ -178,6 +184,29 @@ def compare(
     from fogsim import compare_command
 
     compare_command.compare(first, second, filters, out)
+
+
+@app.command()
+def debt(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE.safetensors", help="Deployed; else the one that ships as bnn.")
+    ] = None,
+    cost: Annotated[float, typer.Option(help="Of retraining, in the unit of the losses.")] = 50.0,
+    horizon: Annotated[float, typer.Option(help="Encounters that what is newly deployed will serve.")] = 1000.0,
+    staleness: Annotated[float, typer.Option(help="Prior probability that the checkpoint grows stale.")] = 0.5,
+    alpha: Annotated[float, typer.Option(help="Most that false alarms may have as their probability.")] = 0.05,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw it too.", show_default=False)] = None,
+) -> None:
+    """Learning debt of a deployed classifier over a campaign's logs, and when to have retrained."""
+    from filters.adaptation.debt import RetrainPolicy
+    from fogsim import debt_command
+
+    try:
+        policy = RetrainPolicy(cost, horizon, staleness, alpha)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    debt_command.debt(folder, checkpoint, policy, plot)
 
 
 @app.command()

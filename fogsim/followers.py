@@ -121,7 +121,7 @@ def model_of(scenario: Scenario) -> Model:
     return Model(
         scenario.assumed_optics,
         assumed_shape(scenario.barrier, scenario),
-        assumed_shape(scenario.bag, scenario),
+        assumed_shape(scenario.assumed.bag or scenario.bag, scenario),
         scenario.motion,
         tuple(elevation.tolist()),
         float(azimuth[1] - azimuth[0]),

@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
 from filters.card import Card
 from filters.losses import Loss, PhysicalLoss
@@ -47,6 +48,7 @@ __all__ = [
     "Scenario",
     "Street",
     "Texture",
+    "Then",
     "VisibilitySensor",
 ]
 
@@ -100,15 +102,20 @@ class Assumed:
         Of the lidar's `Optics`.
     reflectance : float
         Of the map, and of the ranges that the shapes' reflectances are drawn from.
+    bag : BagPrior, optional
+        What bags are taken to be; what they are if none, and then no part of the scenario's JSON.
     """
 
     range_10: float = 1.0
     range_noise: float = 1.0
     lidar_ratio: float = 1.0
     reflectance: float = 1.0
+    bag: BagPrior | None = None
 
     def __post_init__(self) -> None:
-        expect_positive(**{f"assumed.{k}": v for k, v in dataclasses.asdict(self).items()})
+        factors = dataclasses.asdict(self)
+        del factors["bag"]
+        expect_positive(**{f"assumed.{k}": v for k, v in factors.items()})
 
 
 @dataclass(frozen=True)
@@ -151,10 +158,30 @@ class Scenario(Setting):
 
     @property
     def json(self) -> str:
-        """The resolved scenario, canonical."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """The resolved scenario, canonical; what is None is left out."""
+        return json.dumps(dataclasses.asdict(self, dict_factory=told), sort_keys=True)
 
     @property
     def hash(self) -> str:
         """sha256 of `json`."""
         return hashlib.sha256(self.json.encode()).hexdigest()
+
+
+def told(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Fields by name, less those that are None."""
+    return {name: value for name, value in fields if value is not None}
+
+
+@dataclass(frozen=True)
+class Then:
+    """What a campaign goes on with from one of its encounters on, which are counted from 0: the world has changed.
+
+    Filters know nothing of it: `Scenario.assumed` says what they go on to assume.
+    """
+
+    encounter: int
+    scenario: Scenario
+
+    def __post_init__(self) -> None:
+        if self.encounter < 1:
+            raise UserError(f"THEN holds from encounter {self.encounter} on, expected 1 or later")

@@ -1,4 +1,4 @@
-"""Scenario scripts: SCENARIO taken out of a .py file, its fields checked and overridden."""
+"""Scenario scripts: SCENARIO, and THEN where there is one, taken out of a .py file, fields checked and overridden."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import fogsim.scenario
 from fogsim.errors import UserError, did_you_mean, one_line
 from fogsim.overrides import override
-from fogsim.scenario import Scenario
+from fogsim.scenario import Scenario, Then
 
 
 def load(path: Path) -> Scenario:
@@ -26,6 +26,17 @@ def load(path: Path) -> Scenario:
         If the file is missing, is no ``.py``, errs when it is run, or its SCENARIO is missing, no `Scenario`, or has a
         field of the wrong type.
     """
+    return load_both(path)[0]
+
+
+def load_both(path: Path) -> tuple[Scenario, Then | None]:
+    """The SCENARIO of a script, and its THEN if it has one.
+
+    Raises
+    ------
+    UserError
+        As `load`, or if THEN is no `Then` or follows by other filters.
+    """
     if path.suffix != ".py":
         raise UserError(f"scenario {path} is not a Python script, expected a .py file that says SCENARIO = Scenario()")
     if not path.is_file():
@@ -33,12 +44,31 @@ def load(path: Path) -> Scenario:
     found = _globals(path)
     if "SCENARIO" not in found:
         raise UserError(f"{path} has no SCENARIO: add SCENARIO = Scenario(...) (from fogsim.scenario import Scenario)")
-    scenario = found["SCENARIO"]
+    scenario, then = found["SCENARIO"], found.get("THEN")
     if not isinstance(scenario, Scenario):
         raise UserError(f"{path}: SCENARIO is of type {type(scenario).__name__}, expected fogsim.scenario.Scenario")
-    for fault in wrong_types(scenario):
-        raise UserError(f"{path}: {fault}")
-    return scenario
+    if not isinstance(then, Then | None):
+        raise UserError(f"{path}: THEN is of type {type(then).__name__}, expected fogsim.scenario.Then")
+    for value, name in ((scenario, ""), (then, "THEN.")):
+        for fault in wrong_types(value, name) if value else ():
+            raise UserError(f"{path}: {fault}")
+    if then and then.scenario.filters != scenario.filters:
+        raise UserError(f"{path}: THEN has other filters than SCENARIO, expected the same: a campaign has one table")
+    return scenario, then
+
+
+def load_then(path: Path) -> Scenario:
+    """The scenario of a script's THEN.
+
+    Raises
+    ------
+    UserError
+        As `load_both`, or if there is none.
+    """
+    _, then = load_both(path)
+    if then is None:
+        raise UserError(f"{path} has no THEN, expected what its campaigns go on with: leave --then out")
+    return then.scenario
 
 
 def resolve(scenario: Scenario, filters: str | None, settings: Sequence[str]) -> Scenario:

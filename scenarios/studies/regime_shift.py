@@ -1,0 +1,196 @@
+"""What learning debt is worth where bags and fog change midway: never retraining, by the calendar, and by the debt.
+
+    python scenarios/studies/regime_shift.py [--seeds 5] [--others 3] [--out replays/regime_shift] [--jobs 2]
+
+It gives, and prints, the commands that a user would: campaigns of 250 encounters of scenarios/regime_shift.py, root
+seeds 1, 2, ... to report on and the next ones, 6 to 8, on which the calendar is chosen. What is there is not driven
+again, and a folder that an earlier fogsim has finished is taken as it is.
+
+A deployment begins at an encounter of the first 40, drawn at random. To retrain is to deploy the posterior that goes on
+learning, for a cost that is told twice: 20 and 50, a fifth and a half of what a missed barrier costs. Costs are the
+losses of braking or not at the decision points, and that of each retraining. A calendar is told by its period alone: no
+date of it is known to lie well to the change, so its cost is the mean over its phases, in steps of 10 encounters. The
+plot shows the costs as they come up, and the debt and evidence of every seed, at the higher cost.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from study import parser_of, students
+
+from filters.adaptation import deployed
+from filters.adaptation.debt import RetrainPolicy
+from filters.posterior.served import use_one_thread
+from filters.streams import stream
+from filters.trained import shipped
+from fogsim.indebted import Entry, follow
+from fogsim.labelled import encounters, logs_of
+
+SCRIPT = Path(__file__).parents[1] / "regime_shift.py"
+ENCOUNTERS, SHIFT, LATEST = 250, 50, 40
+COSTS = (20.0, 50.0)
+HORIZON = 1000.0
+PERIODS = (30, 40, 50, 60, 80, 100, 120, 150, 200)
+STEP = 5  # encounters: at every so many a calendar can retrain
+
+
+class Course(NamedTuple):
+    """One deployment: encounters until the world changes, losses (n,) of never retraining and of what goes on learning,
+    and by the cost of retraining costs (n,) of each period and of the policy, and the policy's entries.
+    """
+
+    shift: int
+    never: np.ndarray
+    learning: np.ndarray
+    calendars: dict[float, dict[int, np.ndarray]]
+    policy: dict[float, np.ndarray]
+    entries: dict[float, list[Entry]]
+
+
+def drive(folder: Path, seed: int, jobs: int) -> None:
+    """The campaign, unless it is whole."""
+    if folder.is_dir() and len(logs_of(folder)) >= ENCOUNTERS:
+        return
+    words = ["campaign", SCRIPT, "--encounters", ENCOUNTERS, "--seed", seed, "--jobs", jobs, "--out", folder]
+    print("fogsim", *words, flush=True)
+    subprocess.run([sys.executable, "-m", "fogsim.cli", *map(str, words)], check=True)
+
+
+def course(folder: Path, seed: int) -> Course:
+    """What became of a deployment in a campaign."""
+    start = int(stream(seed, "deployment").integers(LATEST))
+    first, known = deployed.load(shipped("bnn")), [e for e in encounters(folder) if e and e.number >= start]
+    entries = {cost: list(follow(known, first, RetrainPolicy(cost, HORIZON))) for cost in COSTS}
+    some = entries[COSTS[0]]
+    table = losses(some, first)
+    calendars = {cost: {period: calendar(table, period, cost) for period in PERIODS} for cost in COSTS}
+    policy = {cost: np.array([e.losses[0] + cost * bool(e.firing) for e in entries[cost]]) for cost in COSTS}
+    return Course(SHIFT - start, table[0], np.array([e.losses[1] for e in some]), calendars, policy, entries)
+
+
+def losses(entries: list[Entry], first: deployed.Deployed) -> np.ndarray:
+    """Loss (models, n) in every encounter of the posterior as it was after 0, `STEP`, ... of them; NaN before."""
+    models = [first.posterior, *(e.posterior for e in entries[STEP - 1 :: STEP])]
+    table = np.full((len(models), len(entries)), np.nan)
+    for m, model in enumerate(models):
+        for k in range(m * STEP, len(entries)):
+            found = entries[k].encounter
+            table[m, k] = found.stakes.loss(first.probability(model, found.asked, 0), found.label)
+    return table
+
+
+def calendar(table: np.ndarray, period: int, cost: float) -> np.ndarray:
+    """Cost by encounter (n,) where every so many the posterior that has learnt is deployed: the mean over phases."""
+    at, n = np.arange(table.shape[1]), table.shape[1]
+    found = []
+    for phase in range(STEP, period + 1, 10):
+        fires = ((at + 1) % period == phase % period) & (at + 1 < n)
+        deployed_at = np.maximum.accumulate(np.where(fires, at + 1, 0))
+        serving = np.concatenate([[0], deployed_at[:-1]]) // STEP
+        found.append(table[serving, at] + cost * fires)
+    return np.mean(found, axis=0)
+
+
+def report(mine: dict[int, Course], others: dict[int, Course], cost: float) -> int:
+    """Print what each way cost, and how much more than the policy; the calendar's period."""
+    means = {period: float(np.mean([c.calendars[cost][period].sum() for c in others.values()])) for period in PERIODS}
+    best = min(means, key=lambda period: means[period])
+    ways = {
+        "never": [c.never for c in mine.values()],
+        f"every {best} encounters": [c.calendars[cost][best] for c in mine.values()],
+        "by the debt": [c.policy[cost] for c in mine.values()],
+        "after each, for nothing": [c.learning for c in mine.values()],
+    }
+    table = Table(
+        "retrain", *(f"seed {seed}" for seed in mine), "mean", "more than by the debt", title=f"cost {cost:g}"
+    )
+    policy = np.array([c.policy[cost].sum() for c in mine.values()])
+    for name, found in ways.items():
+        totals = np.array([each.sum() for each in found])
+        apart = "" if name == "by the debt" else "{:.0f} ± {:.0f}".format(*students((totals - policy).tolist()))
+        mean = "{:.0f} ± {:.0f}".format(*students(totals.tolist()))
+        table.add_row(name, *(f"{total:.0f}" for total in totals), mean, apart)
+    console = Console(width=140)
+    console.print(table)
+    console.print("calendars on other seeds:", {period: round(mean) for period, mean in means.items()})
+    for seed, c in mine.items():
+        fired = [k + 1 - c.shift for k, e in enumerate(c.entries[cost]) if e.firing]
+        console.print(f"seed {seed}: retrained {fired} encounters after the change, {c.shift} after deployment")
+    return best
+
+
+def draw(mine: dict[int, Course], best: int, path: Path) -> None:
+    """Mean cumulative cost about the change, and every seed's debt and evidence."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 8.0), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    top = COSTS[-1]
+    cost, debt, evidence = figure.subplots(3, 1, sharex=True, height_ratios=(2.0, 1.0, 1.0))
+    since = np.arange(-10, ENCOUNTERS - SHIFT)
+    ways = (("never", "#d55e00"), (f"every {best}", "#999999"), ("by the debt", "#0072b2"))
+    parts = [lambda c: c.never, lambda c: c.calendars[top][best], lambda c: c.policy[top]]
+    for (name, colour), part in zip(ways, parts, strict=True):
+        lines = [about(np.cumsum(part(c)), c, since) for c in mine.values()]
+        for line in lines:
+            cost.plot(since, line, color=colour, alpha=0.25, linewidth=0.8)
+        mean = np.mean(lines, axis=0)
+        cost.plot(since, mean, color=colour, linewidth=2.2, label=f"retrain {name}")
+    for c in mine.values():
+        debt.plot(
+            since,
+            about(np.array([e.account.debt for e in c.entries[top]]), c, since),
+            color="#0072b2",
+            linewidth=0.9,
+        )
+        evidence.plot(
+            since,
+            about(np.array([e.account.evidence for e in c.entries[top]]), c, since),
+            color="#0072b2",
+            linewidth=0.9,
+        )
+    for axes, level, name in (
+        (debt, COSTS[-1], "decision debt"),
+        (evidence, RetrainPolicy(COSTS[-1], HORIZON).proof, "evidence, nats"),
+    ):
+        axes.axhline(level, color="#d55e00", linestyle="--", linewidth=1.0)
+        axes.set_ylabel(name)
+    for axes in (cost, debt, evidence):
+        axes.axvline(0, color="black", linestyle=":", linewidth=1.0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    cost.set_ylabel("cost since deployment")
+    cost.legend(frameon=False)
+    evidence.set_xlabel("encounters since bags and fog changed")
+    figure.savefig(path)
+
+
+def about(values: np.ndarray, c: Course, since: np.ndarray) -> np.ndarray:
+    """Values by encounter of a deployment, by encounter since the change; NaN outside."""
+    at = since + c.shift
+    return np.where((at >= 0) & (at < len(values)), values[np.clip(at, 0, len(values) - 1)], np.nan)
+
+
+def main() -> None:
+    parser = parser_of(__doc__, 5, "replays/regime_shift")
+    parser.add_argument("--others", type=int, default=3)
+    given = parser.parse_args()
+    use_one_thread()
+    seeds, found = range(1, given.seeds + given.others + 1), {}
+    for seed in seeds:
+        drive(given.out / str(seed), seed, given.jobs)
+        found[seed] = course(given.out / str(seed), seed)
+        print(f"seed {seed} of {seeds[-1]}", flush=True)
+    mine, others = ({seed: c for seed, c in found.items() if (seed <= given.seeds) == first} for first in (True, False))
+    best = [report(mine, others, cost) for cost in COSTS][-1]
+    draw(mine, best, given.out / "regime_shift.png")
+
+
+if __name__ == "__main__":
+    main()
