@@ -99,9 +99,8 @@ def _drive(scenario: Scenario, seed: int, recorder: log.Recorder, watched: bool)
 
 
 def _leave(recorder: log.Recorder, frames: int, error: BaseException) -> None:
-    """Say where the frames of a run that broke off are; a log without any is removed, or it would bar the next run."""
+    """Say where the frames of a run that broke off are."""
     if not frames:
-        recorder.part.unlink()
         return
     why = "interrupted" if isinstance(error, KeyboardInterrupt) else "broke off"
     remedy = f"`fogsim log recover {recorder.path}` makes them a log"

@@ -27,7 +27,8 @@ from fogsim.log_writing import ROOM
 class Recorder:
     """Writes a log; a context manager. Leaving it normally makes the log complete and gives it its name.
 
-    After an exception, or a kill, ``PATH.part`` stays behind and can be read up to the last committed frame.
+    After an exception, or a kill, ``PATH.part`` stays behind and can be read up to the last committed frame. An
+    exception before the first frame leaves nothing.
 
     Parameters
     ----------
@@ -178,5 +179,7 @@ class Recorder:
         if kind is None:
             finish(self.part, self.path)
             self.part.unlink()
-        else:
+        elif self._committed:
             log_writing.release(self.part)
+        else:
+            self.part.unlink()  # a log without a frame would only bar the next run

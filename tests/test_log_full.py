@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     if os.geteuid():
         code, said = other(folder / "a.h5")
     else:  # root may write anywhere
-        for parent in (tmp_path, *tmp_path.parents[:2]):
+        for parent in (tmp_path, *(p for p in tmp_path.parents if p.name.startswith(("pytest-", "popen-")))):
             parent.chmod(0o755)
         code, said = other(folder / "a.h5", user=65534)
     assert (code, said.count("\n")) == (2, 1)

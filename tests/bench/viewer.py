@@ -2,28 +2,37 @@
 
     python tests/bench/viewer.py [LOG.h5]
 
+Last a run is watched that another process writes at 10 Hz: from when a frame's append begins until it is on the screen.
+
 Ten minutes are the log's frames again and again. Beside it: what filling and copying a picture of that size takes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import sys
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 
 import numpy as np
+import pygame
 
-from fogsim.frame import MAX_TRACKS, POINTS, Frame
+from fogsim.errors import UserError
+from fogsim.frame import MAX_TRACKS, POINTS, Dims, Frame
 from fogsim.log import Recorder, Replay
 from fogsim.viewer import style
+from fogsim.viewer.app import Window, opened_screen
+from fogsim.viewer.player import Player
 from fogsim.viewer.show import Show, show_of
 from fogsim.viewer.view import SIZE
 
 GOLDEN = Path(__file__).parents[2] / "replays" / "golden-creeping_fog.h5"
-ECHOES, MINUTES = 30_000, 10
+ECHOES, MINUTES, LIVE = 30_000, 10, 150
 
 
 def main(path: Path) -> None:
@@ -48,6 +57,55 @@ def main(path: Path) -> None:
             at = np.random.default_rng(0).uniform(0.0, long_show.times()[-1], 400)
             row("seek anywhere", milliseconds(lambda k: opened[long_show.views[0].course.at(at[k])]))
             row("seek and draw", milliseconds(lambda k: long_show.picture(0, float(at[k]))))
+        row("from append to screen, live", live(log, frames, Path(folder)))
+
+
+def live(log: Replay, frames: list[Frame], folder: Path) -> np.ndarray:
+    """Milliseconds from append to screen, of each frame that a window without a display shows."""
+    os.environ["SDL_VIDEODRIVER"] = "dummy"
+    path, appended = folder / "live.h5", folder / "appended.json"
+    writer = get_context("spawn").Process(target=write_live, args=(path, appended, log.dims, log.header, frames))
+    writer.start()
+    part = path.with_name(path.name + ".part")
+    while not (part.exists() and frames_in(part)):
+        sleep(0.01)
+    seen: dict[int, float] = {}
+
+    class Timed(Window):
+        def draw(self, show: Show, player: Player) -> pygame.Surface:
+            picture = super().draw(show, player)
+            seen.setdefault(len(show.views[0].course.time), monotonic())
+            if len(show.views[0].course.time) == LIVE:
+                pygame.event.post(pygame.event.Event(pygame.QUIT))
+            return picture
+
+    with Replay(part, follow=True) as followed:
+        show = show_of([followed], ["live"])
+        Timed(opened_screen("live"), "live").play(show, Player(time=float(show.times()[-1])), True)
+    writer.join()
+    begun = json.loads(appended.read_text())
+    return np.array([1e3 * (at - begun[n - 1]) for n, at in sorted(seen.items())][1:])
+
+
+def write_live(path: Path, appended: Path, dims: Dims, header: dict, frames: list[Frame]) -> None:
+    """`LIVE` frames, ten a second, and when each append began."""
+    begun = []
+    with Recorder(path, dims, header) as recorder:
+        for k in range(LIVE):
+            begun.append(monotonic())
+            recorder.append(dataclasses.replace(frames[k % len(frames)], time=np.array(0.1 * k)))
+            sleep(max(0.1 - (monotonic() - begun[-1]), 0.0))
+        sleep(1.0)
+    appended.write_text(json.dumps(begun))
+
+
+def frames_in(part: Path) -> int:
+    """How many frames a log that is being made holds; 0 while it cannot be opened yet."""
+    try:
+        with Replay(part) as replay:
+            return len(replay)
+    except UserError:
+        return 0
 
 
 class Crowded:
