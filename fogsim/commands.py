@@ -99,8 +99,9 @@ def _drive(scenario: Scenario, seed: int, recorder: log.Recorder, watched: bool)
 
 
 def _leave(recorder: log.Recorder, frames: int, error: BaseException) -> None:
-    """Say where the frames of a run that broke off are."""
+    """Say where the frames of a run that broke off are; a log without any is removed, or it would bar the next run."""
     if not frames:
+        recorder.part.unlink()
         return
     why = "interrupted" if isinstance(error, KeyboardInterrupt) else "broke off"
     remedy = f"`fogsim log recover {recorder.path}` makes them a log"

@@ -27,8 +27,7 @@ from fogsim.log_writing import ROOM
 class Recorder:
     """Writes a log; a context manager. Leaving it normally makes the log complete and gives it its name.
 
-    After an exception, or a kill, ``PATH.part`` stays behind and can be read up to the last committed frame. An
-    exception before the first frame leaves nothing.
+    After an exception, or a kill, ``PATH.part`` stays behind and can be read up to the last committed frame.
 
     Parameters
     ----------
@@ -179,7 +178,5 @@ class Recorder:
         if kind is None:
             finish(self.part, self.path)
             self.part.unlink()
-        elif self._committed:
+        elif self.part.exists():  # whoever drives may have removed a log without a frame
             log_writing.release(self.part)
-        else:
-            self.part.unlink()  # a log without a frame would only bar the next run
