@@ -391,3 +391,18 @@ def test_what_was_done_is_kept_and_gone_on_with(victim, script, tmp_path):
     second = spawned(script, out)
     assert "30 of 30 encounters" in second.communicate(timeout=200)[0]
     assert done < set(hashes(out))
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks on this system")
+def test_ctrl_c_while_a_job_is_handed_on_is_heard_afterwards():
+    from fogsim.engines import deaf
+
+    handed = []
+
+    def submit(job):
+        os.kill(os.getpid(), signal.SIGINT)
+        handed.append(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        deaf(submit)(1)
+    assert handed == [1]
