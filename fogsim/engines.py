@@ -64,20 +64,24 @@ def cores() -> int:
 def deaf(submit: Callable[[Job], Any]) -> Callable[[Job], Any]:
     """Submit without hearing Ctrl-C: a process is born as deaf as its parent, long before it could turn so itself.
 
-    Where the system can, Ctrl-C is held back meanwhile, and heard afterwards.
+    Ctrl-C is noted meanwhile, and heard afterwards. A process inherits which signals the thread that starts it blocks.
+    Blocking alone would not do: another thread of this process could take the signal in the middle of it.
     """
     mask = getattr(signal, "pthread_sigmask", lambda how, signals: None)
     if current_thread() is not main_thread():  # only that one can
         return submit
 
     def submit_deaf(job: Job) -> Any:
-        mask(getattr(signal, "SIG_BLOCK", 0), {signal.SIGINT})  # what is blocked waits, although it is ignored
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        heard: list[int] = []
+        before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+        mask(getattr(signal, "SIG_BLOCK", 0), {signal.SIGINT})
         try:
             return submit(job)
         finally:
-            signal.signal(signal.SIGINT, before)
             mask(getattr(signal, "SIG_UNBLOCK", 0), {signal.SIGINT})
+            signal.signal(signal.SIGINT, before)
+            if heard:
+                signal.raise_signal(signal.SIGINT)
 
     return submit_deaf
 

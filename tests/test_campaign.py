@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -393,16 +394,37 @@ def test_what_was_done_is_kept_and_gone_on_with(victim, script, tmp_path):
     assert done < set(hashes(out))
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks on this system")
-def test_ctrl_c_while_a_job_is_handed_on_is_heard_afterwards():
+@pytest.mark.parametrize("other_threads", [0, 3])
+def test_ctrl_c_while_a_job_is_handed_on_is_heard_afterwards(other_threads):
     from fogsim.engines import deaf
 
-    handed = []
+    handed, over = [], threading.Event()
 
     def submit(job):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)  # any thread may be the one to take it
+        time.sleep(0.05)
         handed.append(job)
 
-    with pytest.raises(KeyboardInterrupt):
-        deaf(submit)(1)
+    threads = [threading.Thread(target=over.wait) for _ in range(other_threads)]
+    for thread in threads:
+        thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            deaf(submit)(1)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
     assert handed == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_process_begun_while_a_job_is_handed_on_is_deaf_to_ctrl_c():
+    from fogsim.engines import deaf
+
+    child = deaf(lambda job: subprocess.Popen(["sleep", str(job)]))(30)
+    child.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(0.3)
+    child.kill()
+    child.wait()
