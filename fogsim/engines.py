@@ -39,9 +39,12 @@ def local(work: Callable[[Job], Result], jobs: Iterable[Job], processes: int) ->
     if processes == 1:
         yield from map(work, jobs)
         return
+    from multiprocessing.resource_tracker import ensure_running
+
     from loky import ProcessPoolExecutor, wait
     from loky.process_executor import BrokenProcessPool
 
+    ensure_running()  # where it starts it lets Ctrl-C through, which is to be held back while processes are born
     one = {f"{pool}_NUM_THREADS": "1" for pool in POOLS}
     pool = ProcessPoolExecutor(processes, initializer=begin_worker, initargs=(os.getpid(),), env=one)
     try:
