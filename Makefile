@@ -49,8 +49,11 @@ bench: $(INSTALLED)
 	$(BIN)/python scenarios/studies/decisions.py
 	$(BIN)/python scenarios/studies/radar_gain.py
 	$(BIN)/python scenarios/studies/misspecification.py
-	$(BIN)/python scenarios/studies/regime_shift.py
+	$(BIN)/python scenarios/studies/learning_debt.py
 	$(BIN)/python scenarios/studies/compute_gate.py
+	$(BIN)/python scenarios/studies/forgetting.py
+	$(BIN)/python scenarios/studies/transformer_shift.py
+	$(BIN)/python scenarios/studies/fog_forecast.py
 	$(BIN)/python -m pytest -m slow --timeout=5400
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -1,12 +1,12 @@
 """Midway through a campaign bags become big white film sacks, and the fog one that echoes twice as brightly.
 
-The first 50 encounters are the default one. From then on a sack is as large as a barrier and lets nothing through, and
+The first 150 encounters are the default one. From then on a sack is as large as a barrier and lets nothing through, and
 the fog's lidar ratio is half of what it was. Nobody tells the filters: they assume the old bags and the old fog. What
 the deployed network has learnt grows stale: it takes sacks for barriers, and in the brighter fog barriers for bags.
 
 fogsim run scenarios/regime_shift.py --seed 3
 fogsim run scenarios/regime_shift.py --then --seed 3
-fogsim campaign scenarios/regime_shift.py --encounters 250 --out shifted
+fogsim campaign scenarios/regime_shift.py --encounters 300 --out shifted
 fogsim debt shifted --plot debt.png
 """
 
@@ -17,7 +17,7 @@ from fogsim.scenario import Assumed, BagPrior, Driver, Lidar, Optics, Scenario, 
 
 SCENARIO = Scenario(name="regime_shift", driver=Driver(belief="bnn"), filters=("bnn",))
 THEN = Then(
-    50,
+    150,
     replace(
         SCENARIO,
         name="regime_shift_then",

@@ -23,6 +23,7 @@ from tests.processes import children, runs, until
 
 SHORT = Scenario(filters=("kalman", "bnn"), duration=0.3)
 LONG = "from fogsim.scenario import Scenario\nSCENARIO = Scenario(filters=('kalman', 'bnn'))\n"
+MANY = 14  # encounters; long enough to be broken off amid them
 PROC = pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="needs Linux's /proc")
 
 
@@ -332,8 +333,8 @@ def test_a_full_scratch_folder_is_told_before_it_is_written_to(whole, tmp_path, 
 
 
 def spawned(script, out, *words):
-    """A campaign of thirty encounters in processes of its own."""
-    command = [sys.executable, "-m", "fogsim.cli", "campaign", script, "--encounters", 30, "--out", out, "--jobs", 2]
+    """A campaign in processes of its own."""
+    command = [sys.executable, "-m", "fogsim.cli", "campaign", script, "--encounters", MANY, "--out", out, "--jobs", 2]
     return subprocess.Popen(
         list(map(str, [*command, *words])),
         stdout=subprocess.PIPE,
@@ -388,9 +389,9 @@ def test_what_was_done_is_kept_and_gone_on_with(victim, script, tmp_path):
     assert (first.returncode, line in err) == (code, True), err
     assert victim == "campaign" or err.count("\n") == 1  # there loky's tracker tidies up, and says so
     done = {p.name for p in out.glob("*.h5")}
-    assert 2 <= len(done) < 30
+    assert 2 <= len(done) < MANY
     second = spawned(script, out)
-    assert "30 of 30 encounters" in second.communicate(timeout=200)[0]
+    assert f"{MANY} of {MANY} encounters" in second.communicate(timeout=200)[0]
     assert done < set(hashes(out))
 
 

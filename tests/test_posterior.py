@@ -36,7 +36,7 @@ DESCENDING: dict[str, Callable[..., Any]] = {
     "ivon": lambda *a: Ivon(*a, schedule=replace(QUICK, epochs=300, rate=0.1)),
 }
 ENGINES = DESCENDING | {
-    "nuts": lambda *a: Nuts(*a, chains=2, warmup=60, draws=40, depth=6),
+    "nuts": lambda *a: Nuts(*a, chains=2, warmup=40, draws=30, depth=5),
     "kalman": KalmanNetwork,
 }
 each = pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)

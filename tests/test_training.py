@@ -35,7 +35,7 @@ def looks_of(encounter):
 def quick(monkeypatch):
     """No simulator and a short fit."""
     monkeypatch.setattr(dataset, "collect", lambda scenario, n, *_: (looks_of(e)._asdict() for e in range(n)))
-    monkeypatch.setattr(classifier, "EPOCHS", {"classifier": 60, "patch": 20})
+    monkeypatch.setattr(classifier, "EPOCHS", {"classifier": 60, "patch": 10})
     monkeypatch.setattr(classifier, "BATCH", 200)
     monkeypatch.setattr(training, "PAIRS", 120)
 

@@ -1,8 +1,8 @@
 """What the gate on compute saves and costs, frame by frame, on campaigns of scenarios/regime_shift.py.
 
-    python scenarios/studies/compute_gate.py [--seeds 5] [--out replays/regime_shift]
+    python scenarios/studies/compute_gate.py [--seeds 5] [--out replays/learning_debt/regime_shift]
 
-The campaigns are those that scenarios/studies/regime_shift.py drives, root seeds 1 to `--seeds`; the gate was set on
+The campaigns are those that scenarios/studies/learning_debt.py drives, root seeds 11, 12, ...; the gate was set on
 seeds 6 to 8. 100 draws are taken of the normal that the shipped classifier's draws have the moments of. Told are,
 before and after bags and fog have changed: the share of all draws of rows, the log loss of a frame less that of all 100
 draws, how often the action at the threshold differs from theirs, both for the first 8 draws alone too, and the time of
@@ -66,7 +66,7 @@ def least(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    given = parser_of(__doc__, 5, "replays/regime_shift").parse_args()
+    given = parser_of(__doc__, 5, "replays/learning_debt/regime_shift").parse_args()
     use_one_thread()
     first = deployed.load(shipped("bnn"))
     drawn = first.engine.sample(first.posterior, generator(0, "gate"), DRAWS)
