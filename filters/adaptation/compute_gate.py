@@ -1,11 +1,14 @@
 """Entropy-gated compute: a few draws for all rows, all draws only where these could change what is said or done.
 
-Of the first m of S draws of the weights, which say p_s of a barrier with mean p and deviation s, a row is asked again
-by the other S - m where
+Of the first m of S draws of the weights, whose logits have mean f̄ and variance s², a row is taken to have the logits
 
-    |p - τ| <= z s / √(m - 1)                 the mean of all may lie on the other side of the decision's threshold τ
-    H[p] - mean_s H[p_s] >= h  (nats)         the draws' share of the predictive entropy: of m draws the log loss is
-                                              higher than of all by about this over m
+    f_k = f̄ + s √(1 + 1/m) z_k,  p_k = σ(f_k),  p = mean p_k,    z_k the K quantiles of N(0, 1), scaled to variance 1,
+
+a normal with the variance of a further draw: what eight draws leave out of the tails, their mean p alone would deny.
+With the deviation d of the p_k the row is asked again by the other S - m draws where
+
+    |p - τ| <= z d / √m                       the mean of all may lie on the other side of the decision's threshold τ
+    H[p] - mean_k H[p_k] >= h  (nats)         the draws' share of the predictive entropy: how much they may yet say
 
 The entropy H[p] itself is no guide: it is highest, ln 2, in fog in which nothing is seen, where all draws agree that it
 is a coin and no more of them say anything else. What is asked again is said as all S say it, up to rounding. That
@@ -15,6 +18,7 @@ entropy should gate compute is AutoBNN's idea as it was told; its sources did no
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import NamedTuple, Self
 
 import torch
@@ -25,8 +29,9 @@ from filters.posterior.likelihoods import Prediction
 from filters.spec import BARRIER
 
 FEW = 8  # m
+QUANTILES = 16  # K
 WIDTH = 3.0  # z
-INFORMATION = 0.01  # h; chosen with z on frames of scenarios/regime_shift.py, root seeds 6 to 8
+INFORMATION = 0.02  # h; chosen with z and the normal on frames of scenarios/regime_shift.py, root seeds 6 to 8
 
 
 class Answer(NamedTuple):
@@ -39,7 +44,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class ComputeGate:
-    """Draws of a two-class network: the first m, and the others; and τ. `of` makes one."""
+    """Draws of a network of one logit: the first m, and the others; and τ. `of` makes one."""
 
     few: Ensemble
     rest: Ensemble
@@ -52,8 +57,10 @@ class ComputeGate:
         Raises
         ------
         ValueError
-            If there are no more than `FEW` draws.
+            If there are no more than `FEW` draws, or the network has several outputs.
         """
+        if (outputs := ensemble.network.sizes[-1]) != 1:
+            raise ValueError(f"found a network of {outputs} outputs, expected one logit")
         if (there := len(ensemble.biases[0])) <= FEW:
             raise ValueError(f"found {there} draws, expected more than the {FEW} that every row is asked by")
         return cls(taken(ensemble, slice(FEW)), taken(ensemble, slice(FEW, None)), threshold)
@@ -71,7 +78,7 @@ class ComputeGate:
             raise ValueError("found inputs that are not finite; leave out such rows")
         with torch.inference_mode():
             first = self.few.outputs(x)
-            said = self.few.likelihood.predict(first)
+            said = self.few.likelihood.predict(smoothed(first))
             again = self.asks(said)
             if again.any():
                 both = torch.cat([first[:, again], self.rest.outputs(x[again])])
@@ -82,9 +89,16 @@ class ComputeGate:
 
     def asks(self, said: Prediction) -> Tensor:
         """Where all draws are needed (n,), by what the first ones said."""
-        error = (said.epistemic[:, BARRIER] / (FEW - 1)).sqrt()
+        error = (said.epistemic[:, BARRIER] / FEW).sqrt()
         near = (said.mean[:, BARRIER] - self.threshold).abs() <= WIDTH * error
         return near | (said.information >= INFORMATION)
+
+
+def smoothed(logits: Tensor) -> Tensor:
+    """Logits (K, n, 1) that stand for those of all draws, by the first ones' (m, n, 1)."""
+    z = logits.new_tensor([NormalDist().inv_cdf((k + 0.5) / QUANTILES) for k in range(QUANTILES)])
+    deviation = logits.std(dim=0) * (1.0 + 1.0 / len(logits)) ** 0.5
+    return logits.mean(dim=0) + (z / z.square().mean().sqrt())[:, None, None] * deviation
 
 
 def taken(ensemble: Ensemble, which: slice) -> Ensemble:

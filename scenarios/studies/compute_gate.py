@@ -1,6 +1,6 @@
 """What the gate on compute saves and costs, frame by frame, on campaigns of scenarios/regime_shift.py.
 
-    python scenarios/studies/compute_gate.py [--seeds 5] [--out replays/learning_debt/regime_shift]
+    python scenarios/studies/compute_gate.py [--seeds 8] [--out replays/learning_debt/regime_shift]
 
 The campaigns are those that scenarios/studies/learning_debt.py drives, root seeds 11, 12, ...; the gate was set on
 seeds 6 to 8. 100 draws are taken of the normal that the shipped classifier's draws have the moments of. Told are,
@@ -27,7 +27,7 @@ from filters.posterior.spec import DRAWS, generator
 from filters.trained import shipped
 from fogsim.labelled import encounters
 
-SHIFT = 50
+FIRST, SHIFT = 11, 150
 CLIP = 1e-6
 
 
@@ -66,7 +66,7 @@ def least(call: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    given = parser_of(__doc__, 5, "replays/learning_debt/regime_shift").parse_args()
+    given = parser_of(__doc__, 8, "replays/learning_debt/regime_shift").parse_args()
     use_one_thread()
     first = deployed.load(shipped("bnn"))
     drawn = first.engine.sample(first.posterior, generator(0, "gate"), DRAWS)
@@ -75,7 +75,8 @@ def main() -> None:
     table = Table("frames", *names, title=f"{given.seeds} seeds, mean ± half of the 95 % interval")
     for name, after in (("old bags and fog", False), ("new ones", True)):
         rows = [
-            list(compared(ensemble, *frames(given.out / str(seed), first, after))) for seed in range(1, given.seeds + 1)
+            list(compared(ensemble, *frames(given.out / str(seed), first, after)))
+            for seed in range(FIRST, FIRST + given.seeds)
         ]
         table.add_row(name, *("{:.5f} ± {:.5f}".format(*students(column)) for column in zip(*rows, strict=True)))
     Console(width=150).print(table)
