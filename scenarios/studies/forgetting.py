@@ -9,7 +9,7 @@ Everything was settled on other seeds and encounters.
    beyond the truth's, in nats: after the first switch, and over the whole stream where there is none. Change-point
    detection is exact and knows how often there are switches; others do not.
 2. Encounters of the simulator, 1,200 in clear air (visibility 90 to 2,000 m) and 120 in fog of 15 to 25 m. For each
-   seed a network over sixteen features learns from 400 of the clear ones, then streams the others, one a batch, and then
+   seed a network over sixteen features learns from 400 of the clear ones, streams the others, one a batch, and then
    meets 60 of those in fog. It tells of false alarms in calm, of alarms within 5 batches of the jump, how many batches
    until the alarm and from there until the prior is back, and what a metre costs: by the stream, and by the network as
    it was deployed.
