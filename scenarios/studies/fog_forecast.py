@@ -2,19 +2,21 @@
 
     python scenarios/studies/fog_forecast.py [--seeds 20] [--out replays/forecast] [--jobs J]
 
-A car drives at its drawn 6 to 8.5 m/s against a wind of 3 m/s, which also blows 1 m/s across, through patches that are
-300 m long: what the sensor reads is correlated over some 30 s, so that 30 s ahead is neither trivial nor hopeless. The
-patches are the world's own Gaussian field of ln extinction: nothing but them is to be forecast. From the tenth minute
+A car drives at its drawn 6 to 8.5 m/s against a wind of 3 m/s, which also blows 1 m/s across, through patches whose
+length is drawn for each drive, log-uniformly from 150 to 600 m, and told to nobody: what the sensor reads is correlated
+over some 15 to 60 s. The patches are the world's own Gaussian field of ln extinction: nothing but them is to be
+forecast. From the tenth minute
 on, each minute every forecaster tells the distribution of ln reading 30 s later:
 
     persistence     normal about the last reading; its deviation that of all 30 s differences so far
     autoregression  statsmodels' AutoReg of the order, up to 30, that AIC or BIC picks, fitted to all readings so far
+    ARMA            statsmodels' SARIMAX with an observation error, of the orders that AIC picks among five
     networks        `filters.adaptation.forecast`: the last five minutes, all structures by their evidence
     the world's     Gaussian prediction with the field's true length, strength and noise: the bound
 
 It prints the CRPS of ln reading (.1 is some 10 % of the visibility), the networks' less it, how many readings lie in
-the 90 % interval, with 95 % intervals (Student's t) over seeds, and which structures were believed. A finished seed is
-kept as JSON in the folder. A picture of one drive is `forecast.png` there.
+the 90 % interval, with 95 % intervals (Student's t) over seeds, 100 and on, and which structures were believed. A
+finished seed is kept as JSON in the folder. A picture of one drive is `forecast.png` there.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import json
 import warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -41,29 +44,30 @@ from fogsim.sensors.schedule import Moment
 from fogsim.sensors.visibility import read
 from fogsim.world import world as worlds
 
-SCENARIO = Scenario(
-    fog=Fog(visibility=100.0, texture=Texture(0.7, 300.0), wind=(-3.0, 1.0)),
-    visibility_sensor=VisibilitySensor(on=True),
-)
+SEEDS, LENGTHS = 100, (150.0, 600.0)  # the first, and m
+FOG = Fog(visibility=100.0, texture=Texture(0.7, 300.0), wind=(-3.0, 1.0))
+SENSOR = VisibilitySensor(on=True)
+ARMA = ((1, 0, 0), (2, 0, 0), (2, 0, 1), (3, 0, 1), (3, 0, 2))
 DURATION, FIRST, EVERY, AHEAD, ORDERS, WINDOW = 1500, 600, 60, 30, 30, 300
 OURS = "networks"
 
 
 def series(seed: int) -> tuple[np.ndarray, float]:
     """What a car that only proceeds reads each second (m), and the field's length in s as it meets it."""
-    world = worlds.start(SCENARIO, seed)
+    length = float(np.exp(stream(seed, "length").uniform(*np.log(LENGTHS))))
+    fog = replace(FOG, texture=replace(FOG.texture, length=length))
+    world = worlds.start(Scenario(fog=fog, visibility_sensor=SENSOR), seed)
     readings = []
     for k in range(1, DURATION + 1):
         pose = np.array([world.ego.speed * k, 0.0, 0.0])
         moment = Moment(world._replace(time=float(k)), pose, Pose(0.0, 0.0, 0.0, 0.0))
-        readings.append(read(moment, SCENARIO.visibility_sensor, stream(seed, "visibility sensor", k)))
-    wind = SCENARIO.fog.wind
-    return np.array(readings), SCENARIO.fog.texture.length / float(np.hypot(world.ego.speed - wind[0], wind[1]))
+        readings.append(read(moment, SENSOR, stream(seed, "visibility sensor", k)))
+    return np.array(readings), length / float(np.hypot(world.ego.speed - FOG.wind[0], FOG.wind[1]))
 
 
 def normal(mean: float, deviation: float) -> Forecast:
     """One normal of ln reading."""
-    return Forecast(np.zeros(1), np.array([mean]), np.array([deviation]), SCENARIO.visibility_sensor.limits)
+    return Forecast(np.zeros(1), np.array([mean]), np.array([deviation]), SENSOR.limits)
 
 
 def persistence(logs: np.ndarray) -> Forecast:
@@ -80,11 +84,21 @@ def autoregression(logs: np.ndarray, criterion: str) -> Forecast:
     return normal(float(told.predicted_mean[-1]), float(told.se_mean[-1]))
 
 
+def arma(logs: np.ndarray) -> Forecast:
+    from statsmodels.tsa.statespace.sarimax import SARIMAX
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an order's fit that is not the one picked
+        fits = [SARIMAX(logs, order=order, trend="c", measurement_error=True).fit(disp=0) for order in ARMA]
+        told = min(fits, key=lambda fit: fit.aic).get_forecast(AHEAD)
+    return normal(float(told.predicted_mean[-1]), float(told.se_mean[-1]))
+
+
 def bound(logs: np.ndarray, length: float) -> Forecast:
     """Prediction of the very field, whose level is as uncertain as the networks take it to be."""
-    fog, noise = SCENARIO.fog, SCENARIO.visibility_sensor.spread
+    noise = SENSOR.spread
     times, near = np.append(np.arange(-WINDOW + 1.0, 1.0), AHEAD), logs[-WINDOW:] - logs[-WINDOW:].mean()
-    k = fog.texture.strength**2 * np.exp(-0.5 * ((times[:, None] - times) / length) ** 2) + 1.0
+    k = FOG.texture.strength**2 * np.exp(-0.5 * ((times[:, None] - times) / length) ** 2) + 1.0
     gain = np.linalg.solve(k[:-1, :-1] + noise**2 * np.eye(WINDOW), k[:-1, -1])
     variance = k[-1, -1] - gain @ k[:-1, -1] + noise**2
     return normal(float(logs[-WINDOW:].mean() + gain @ near), float(np.sqrt(variance)))
@@ -111,6 +125,7 @@ def judged(seed: int) -> list[dict[str, Any]]:
             "persistence": persistence(logs),
             "autoregression, AIC": autoregression(logs, "aic"),
             "autoregression, BIC": autoregression(logs, "bic"),
+            "ARMA and noise, AIC": arma(logs),
             OURS: ours,
             "the world's": bound(logs, length),
         }
@@ -172,7 +187,7 @@ def draw(seed: int, out: Path) -> None:
         ax.plot(seen, readings[seen - 1], ".", color="0.3", ms=3, label="read")
         ax.set(yscale="log", ylabel="visibility, m", title=name)
         ax.set_yticks([20, 50, 100, 200, 500], labels=["20", "50", "100", "200", "500"])
-        ax.legend(fontsize=8, loc="lower left")
+        ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     axes[-1].set_xlabel("s")
     figure.savefig(out / "forecast.png", dpi=110)
 
@@ -181,9 +196,9 @@ def main() -> None:
     args = arguments_of(__doc__, 20, "replays/forecast")
     args.out.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
-        found = list(pool.map(kept, range(args.seeds), [args.out] * args.seeds))
+        found = list(pool.map(kept, range(SEEDS, SEEDS + args.seeds), [args.out] * args.seeds))
     show(found)
-    draw(0, args.out)
+    draw(SEEDS, args.out)
 
 
 if __name__ == "__main__":
