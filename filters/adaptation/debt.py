@@ -18,9 +18,13 @@ gains R a step over the horizon H that a new deployment serves, so that it pays 
 
     L_t >= logit(K / RH) - logit π_0,   never if K >= RH,
 
-R being the rate at which the last K of debt came up. Where q_0 is right, exp L_t is a martingale of mean 1 that is
-never negative, as p_t knows no y_t yet: by Ville's inequality L_t >= ln 1/α ever comes about with probability α at
-most. So L must have reached ln 1/α, now or before, and be as high as pays now.
+    R = (D_t - max r) / t
+
+being the rate at which debt has come up since the deployment, less the largest: of N equal ones at random times, the
+last of which makes retraining due, (N - 1) / t is unbiased, and one alone tells of no rate. Where r_t grows with t, R
+is half of the present rate. Where q_0 is right, exp L_t is a martingale of mean 1 that is never negative, as p_t knows
+no y_t yet: by Ville's inequality L_t >= ln 1/α ever comes about with probability α at most. So L must have reached
+ln 1/α, now or before, and be as high as pays now.
 """
 
 from __future__ import annotations
@@ -60,13 +64,13 @@ class Stakes:
 
 
 class State(NamedTuple):
-    """Since the deployment: steps, D, L and its highest value so far, and the latest r, as many as make up K."""
+    """Since the deployment: steps, D, L and its highest value so far, and the largest r."""
 
     steps: int
     debt: float
     evidence: float
     highest: float
-    latest: tuple[float, ...]
+    largest: float
 
 
 class Account(NamedTuple):
@@ -114,7 +118,7 @@ class RetrainPolicy:
 
     def init(self) -> State:
         """Of a fresh deployment."""
-        return State(0, 0.0, 0.0, 0.0, ())
+        return State(0, 0.0, 0.0, 0.0, 0.0)
 
     def update(
         self,
@@ -147,14 +151,14 @@ class RetrainPolicy:
         p, p0, late, late0 = (min(max(float(p), CLIP), 1.0 - CLIP) for p in said)
         regret = stakes.regret(p, p0)
         ratio = log(late / late0) if label else log((1.0 - late) / (1.0 - late0))
-        latest = shortest((*state.latest, regret), self.cost)
-        evidence = state.evidence + ratio
-        state = State(state.steps + 1, state.debt + regret, evidence, max(state.highest, evidence), latest)
+        debt, evidence = state.debt + regret, state.evidence + ratio
+        highest, largest = max(state.highest, evidence), max(state.largest, regret)
+        state = State(state.steps + 1, debt, evidence, highest, largest)
         return state, self.account(state, regret, True)
 
     def account(self, state: State, regret: float, counted: bool) -> Account:
         """What a state tells."""
-        rate = sum(state.latest) / max(len(state.latest), 1)
+        rate = (state.debt - state.largest) / max(state.steps, 1)
         pays_from = self.pays_from(rate)
         proven = state.highest >= self.proof
         retrain = counted and proven and state.debt >= self.cost and state.evidence >= pays_from
@@ -174,15 +178,6 @@ class RetrainPolicy:
 def log_odds(p: float) -> float:
     """ln p / (1 - p), p below 1."""
     return log(p / (1.0 - p)) if p > 0.0 else -inf
-
-
-def shortest(regrets: tuple[float, ...], total: float) -> tuple[float, ...]:
-    """The shortest end of them that makes up a total; all if they do not."""
-    left, first = sum(regrets), 0
-    while first < len(regrets) - 1 and left - regrets[first] >= total:
-        left -= regrets[first]
-        first += 1
-    return regrets[first:]
 
 
 def record(policy: RetrainPolicy, account: Account, information: float, models: tuple[str, str]) -> dict[str, Any]:
