@@ -1,7 +1,7 @@
 """Posteriors that are updated batch by batch: what they learn, and how little a bad batch can do."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from math import e, log, pi
 from typing import Any
@@ -245,6 +245,64 @@ def test_an_update_that_fails_leaves_the_posterior_as_it_was(raises):
     assert state.posterior is prior
     assert info.flags == Flag.DIVERGED
     assert info.weight == 0.0
+
+
+@each
+@pytest.mark.parametrize("size", [1e30, 1e38])
+def test_what_cannot_even_be_weighed_teaches_nothing(name, size):
+    """Finite inputs by which the network's outputs overflow."""
+    engine, q = learnt(name)
+    x, y = two_moons(COUNT, np.random.default_rng(3))
+    state, info = Streaming(engine).update(Streaming(engine).init(q), Data.of(size * x, 1.0 - y), generator())
+    assert finite(state.posterior)
+    if info.weight == 0.0:
+        assert state.posterior is q
+        assert info.flags & (Flag.ANOMALOUS | Flag.DIVERGED)
+    assert engine.kl(state.posterior, q) <= 1.1 * LIMIT
+
+
+@dataclass(frozen=True)
+class Counting(KalmanNetwork):
+    """An engine that learns nothing and keeps what weights it was given."""
+
+    given: list[torch.Tensor] = field(default_factory=list)
+
+    def update(self, state: Neurons, data: Data, rng: torch.Generator) -> Neurons:
+        self.given.append(data.weight)
+        return state
+
+
+def test_rows_that_are_all_alike_count_as_one():
+    engine = Counting(Mlp((2, 4, 1)), Bernoulli())
+    learner = Streaming(engine, 1e9)
+    state, _ = learner.update(
+        learner.init(engine.init(generator())), constant(np.random.default_rng(0), 0), generator()
+    )
+    learner.update(state, batch(COUNT, np.random.default_rng(0)), generator())
+    assert [float(weight.sum()) for weight in engine.given] == pytest.approx([1.0, COUNT], rel=1e-5)
+
+
+def test_a_copy_is_known_for_as_many_batches_as_are_remembered_and_no_longer():
+    engine = Counting(Mlp((2, 4, 1)), Bernoulli())
+    learner, data = Streaming(engine, 1e9), [batch(2, np.random.default_rng(k)) for k in range(streaming.MEMORY + 1)]
+    state = learner.init(engine.init(generator()))
+    for each_batch in data[:-1]:
+        state, info = learner.update(state, each_batch, generator())
+        assert info.flags == 0
+    assert learner.update(state, data[0], generator())[1].flags == Flag.DUPLICATE
+    state, _ = learner.update(state, data[-1], generator())
+    assert learner.update(state, data[0], generator())[1].flags == 0
+    assert len(state.recent) == streaming.MEMORY
+
+
+def test_weights_that_are_none_leave_their_rows_out():
+    engine, data = Counting(Mlp((2, 4, 1)), Bernoulli()), batch(4, np.random.default_rng(0))
+    data = data._replace(weight=torch.tensor([1.0, -2.0, float("nan"), 3.0]))
+    _, info = Streaming(engine, 1e9).update(Streaming(engine).init(engine.init(generator())), data, generator())
+    assert (info.left_out, info.flags) == (2, Flag.INCOMPLETE)
+    assert engine.given[0].tolist() == pytest.approx([1.0, 3.0], rel=1e-5)
+    shared = encounter(np.zeros((3, 2)), np.ones(3), np.array([1.0, -0.999, 1.0]))
+    assert shared.weight[[0, 2]].tolist() == pytest.approx([streaming.WORTH / 2] * 2)
 
 
 def test_mistakes_are_told_in_one_line():

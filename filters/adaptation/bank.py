@@ -24,6 +24,12 @@ class Bank(Rates[State]):
 
     size: int = 4
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size < max(1, len(self.references) - 1):
+            found = f"a bank of {self.size} for {len(self.references) - 1} references beside the first"
+            raise ValueError(f"found {found}, expected room for them, and for 1 at least")
+
     def update(self, state: Mixed[State], data: Data, rng: torch.Generator) -> Mixed[State]:
         after = super().update(state, data, rng)
         return after if after.led % SETTLED else self.keep(after)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from filters import bnn
+from filters.adaptation.streaming import encounter
 from filters.network_filter import average, evidence_of, fused, seen
 from filters.posterior.checkpoint import fingerprint, leaves
 from filters.posterior.kalman_network import KalmanNetwork, Neurons
@@ -44,8 +45,7 @@ class Deployed(NamedTuple):
 
     def rows(self, features: Array, label: int) -> Data:
         """An encounter's frames (n, F) to learn from, together worth `WORTH` independent ones."""
-        x, n = torch.tensor(self.inputs(features), dtype=torch.float32), len(features)
-        return Data(x, torch.full((n,), float(label)), torch.full((n,), WORTH / max(n, 1)))
+        return encounter(self.inputs(features), np.full(len(features), label), worth=WORTH)
 
     def probability(self, posterior: Neurons, features: Array, seed: int) -> float:
         """P(barrier) by frames (n, F) and a posterior; two posteriors are asked by the same random numbers.

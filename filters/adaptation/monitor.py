@@ -4,15 +4,16 @@ The cost of a batch is -Σ weight ln p(y | x) / Σ weight by what is believed be
 calm batches gives a conformal p-value u = (1 + #{costs >= its own}) / (n + 1), in calm at least uniform whatever the
 costs' distribution (Vovk, Gammerman & Shafer 2005), on which is bet (Volkhonskiy et al. 2017, arXiv 1706.03415)
 
-    e_t = (1 - MISS) / TAIL if u <= TAIL, else MISS / (1 - TAIL),     S_t = max(S_t-1, 0) + ln e_t
+    e_t = what diverged batches have of the band that u lies in / the band's width,     S_t = max(S_t-1, 0) + ln e_t
 
 the ratio of the likelihoods of u if the posterior has diverged, when nearly all batches cost as much as few did before,
-and if not. S is Page's cumulative sum; as E[e_t] <= 1 in calm, alarms at S >= ln run come once in `run` batches at most
-in the mean (Shin, Ramdas & Rinaldo 2022, arXiv 2203.03532): if costs are exchangeable, which of a warm posterior that
-goes on learning is true up to what it learns.
+and if not; the bands are `BANDS`. S is Page's cumulative sum; as E[e_t] <= 1 in calm, alarms at S >= ln run come once
+in `run` batches at most in the mean (Shin, Ramdas & Rinaldo 2022, arXiv 2203.03532): if costs are exchangeable, which
+of a warm posterior that goes on learning is true up to what it learns.
 
 Hysteresis: an alarm ends after so many batches in a row whose excess (`streaming`) is as in calm: the posterior knows
 again what it does not know. In fog, costs may stay above those in clear air for ever; so they are then collected anew.
+Excesses may too: after `LONGEST` batches the alarm ends all the same, and what is then is the calm to compare with.
 The bet, and the way back, are derived here.
 """
 
@@ -20,30 +21,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log
-from typing import Any, Generic, NamedTuple
+from typing import Generic, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from filters.adaptation.power_prior import power_prior
-from filters.adaptation.streaming import Look, look
-from filters.posterior.mlp import Mlp
-from filters.posterior.spec import DRAWS, Data, Engine, State
+from filters.adaptation.streaming import look
+from filters.adaptation.wrapped import Wrapped
+from filters.posterior.spec import Data, State
 
-TAIL = 1.0 / 6.0  # share of calm batches that cost so much: with 1000 for `run`, four of them in a row are an alarm
-MISS = 0.03  # share of others that do not, once diverged
+BANDS = ((0.02, 0.25), (1.0 / 6.0, 0.7), (1.0, 0.05))  # upper ends of u, and the diverged batches' shares
 AGAIN = 1.0 / 32.0  # share of calm batches with so high an excess: one below is calm again
+LONGEST = 20  # batches of an alarm
 WINDOW = 400  # calm batches that are compared with
 
 
 class Watch(NamedTuple):
-    """Costs and excesses of the last calm batches, nats a unit of weight; S; alarm; calm batches in a row since."""
+    """Costs and excesses of the last calm batches, nats a unit of weight; S; alarm, its batches, calm ones in a row."""
 
     costs: tuple[float, ...] = ()
     excesses: tuple[float, ...] = ()
     statistic: float = 0.0
     alarm: bool = False
+    rung: int = 0
     calm: int = 0
 
 
@@ -65,16 +66,16 @@ class Monitor:
             return self.recovering(watch, excess)
         statistic = max(watch.statistic, 0.0) + bet(p_value(watch.costs, cost))
         if statistic >= log(self.run):
-            return watch._replace(statistic=statistic, alarm=True, calm=0)
+            return watch._replace(statistic=statistic, alarm=True, rung=1, calm=0)
         costs, excesses = (*watch.costs, cost)[-WINDOW:], (*watch.excesses, excess)[-WINDOW:]
         return Watch(costs, excesses, statistic)
 
     def recovering(self, watch: Watch, excess: float) -> Watch:
         """During an alarm."""
         calm = watch.calm + 1 if p_value(watch.excesses, excess) > AGAIN else 0
-        if calm < self.calm:
-            return watch._replace(calm=calm)
-        return Watch(excesses=watch.excesses)
+        if calm >= self.calm:
+            return Watch(excesses=watch.excesses)
+        return watch._replace(rung=watch.rung + 1, calm=calm) if watch.rung < LONGEST else Watch()
 
 
 def p_value(calm: tuple[float, ...], value: float) -> float:
@@ -84,7 +85,12 @@ def p_value(calm: tuple[float, ...], value: float) -> float:
 
 def bet(p: float) -> float:
     """ln e."""
-    return log((1.0 - MISS) / TAIL if p <= TAIL else MISS / (1.0 - TAIL))
+    low = 0.0
+    for high, share in BANDS:
+        if p <= high:
+            return log(share / (high - low))
+        low = high
+    raise ValueError(f"found {p:g}, expected a probability")
 
 
 class Watched(NamedTuple, Generic[State]):
@@ -95,25 +101,25 @@ class Watched(NamedTuple, Generic[State]):
 
 
 @dataclass(frozen=True)
-class Monitored(Generic[State]):
+class Monitored(Wrapped[State, Watched[State]]):
     """An engine that on alarm forgets and learns less: at each batch λ = `low` towards the reference, then a likelihood
     to the power `learning`, its learning rate (Grünwald & van Ommen 2017, arXiv 1412.3730); in calm λ = `rate`, and 1.
     """
 
-    engine: Engine[State]
     reference: State
     monitor: Monitor = Monitor()
     rate: float = 1.0
     low: float = 0.97
     learning: float = 0.5
 
-    @property
-    def network(self) -> Mlp:
-        return self.engine.network
+    def __post_init__(self) -> None:
+        for rate in (self.rate, self.low):
+            power_prior(self.reference, self.reference, rate)
+        if not 0.0 < self.learning <= 1.0:
+            raise ValueError(f"found a learning rate of {self.learning:g}, expected one above 0, and up to 1")
 
-    @property
-    def likelihood(self) -> Any:
-        return self.engine.likelihood
+    def inner(self, state: Watched[State]) -> State:
+        return state.posterior
 
     def init(self, rng: torch.Generator) -> Watched[State]:
         return self.start(self.reference)
@@ -130,15 +136,3 @@ class Monitored(Generic[State]):
         prior = power_prior(state.posterior, self.reference, self.low if watch.alarm else self.rate)
         trusted = data._replace(weight=data.weight * (self.learning if watch.alarm else 1.0))
         return Watched(self.engine.update(prior, trusted, rng), watch)
-
-    def look(self, state: Watched[State], data: Data, rng: torch.Generator, draws: int = DRAWS) -> Look:
-        return look(self.engine, state.posterior, data, rng, draws)
-
-    def outputs(self, state: Watched[State], x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
-        return self.engine.outputs(state.posterior, x, rng, draws)
-
-    def sample(self, state: Watched[State], rng: torch.Generator, draws: int = DRAWS) -> Tensor:
-        return self.engine.sample(state.posterior, rng, draws)
-
-    def kl(self, state: Watched[State], other: Watched[State]) -> float:
-        return self.engine.kl(state.posterior, other.posterior)

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from filters.adaptation.streaming import Look, look
+from filters.adaptation.wrapped import Wrapped
 from filters.posterior.kalman_network import Neurons
 from filters.posterior.laplace import Dense
-from filters.posterior.mlp import Mlp
 from filters.posterior.normal import Normal
-from filters.posterior.spec import DRAWS, Data, Engine, State
+from filters.posterior.spec import Data, State
 
 
 def power_prior(q: State, reference: State, rate: float) -> State:
@@ -37,7 +36,9 @@ def power_prior(q: State, reference: State, rate: float) -> State:
         raise ValueError(f"found a forgetting rate of {rate:g}, expected 0 (all) to 1 (nothing)")
     if type(q) is not type(reference) or type(q) not in KINDS:
         found = f"{type(q).__name__} and {type(reference).__name__}"
-        raise ValueError(f"found posteriors of kind {found}, expected two of one of {', '.join(map(str, KINDS))}")
+        raise ValueError(
+            f"found posteriors of kind {found}, expected two of one of {', '.join(kind.__name__ for kind in KINDS)}"
+        )
     if rate in (0.0, 1.0):
         return q if rate else reference
     return KINDS[type(q)](q, reference, rate)
@@ -96,38 +97,23 @@ KINDS: dict[type, Callable[..., Any]] = {Normal: of_normal, Neurons: of_neurons,
 
 
 @dataclass(frozen=True)
-class Forgetting(Generic[State]):
+class Forgetting(Wrapped[State, State]):
     """An engine that forgets at one rate λ: after every batch, so that its state is what is believed of the next one.
 
     A rate forgets 1 / (1 - λ) batches back.
     """
 
-    engine: Engine[State]
     reference: State
     rate: float
 
-    @property
-    def network(self) -> Mlp:
-        return self.engine.network
+    def __post_init__(self) -> None:
+        power_prior(self.reference, self.reference, self.rate)
 
-    @property
-    def likelihood(self) -> Any:
-        return self.engine.likelihood
+    def inner(self, state: State) -> State:
+        return state
 
     def init(self, rng: torch.Generator) -> State:
         return self.reference
 
     def update(self, state: State, data: Data, rng: torch.Generator) -> State:
         return power_prior(self.engine.update(state, data, rng), self.reference, self.rate)
-
-    def look(self, state: State, data: Data, rng: torch.Generator, draws: int = DRAWS) -> Look:
-        return look(self.engine, state, data, rng, draws)
-
-    def outputs(self, state: State, x: Tensor, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
-        return self.engine.outputs(state, x, rng, draws)
-
-    def sample(self, state: State, rng: torch.Generator, draws: int = DRAWS) -> Tensor:
-        return self.engine.sample(state, rng, draws)
-
-    def kl(self, state: State, other: State) -> float:
-        return self.engine.kl(state, other)

@@ -18,15 +18,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, log1p
-from typing import Any, Generic, NamedTuple
+from typing import Generic, NamedTuple
 
 import torch
 from torch import Tensor
 
 from filters.adaptation.power_prior import power_prior
 from filters.adaptation.streaming import Look, look
-from filters.posterior.mlp import Mlp
-from filters.posterior.spec import DRAWS, Data, Engine, State
+from filters.adaptation.wrapped import Wrapped
+from filters.posterior.spec import DRAWS, Data, State
 
 RATES = (1.0, 0.9)
 SHARE = 1e-3
@@ -64,13 +64,12 @@ class Mixed(NamedTuple, Generic[State]):
 
 
 @dataclass(frozen=True)
-class Rates(Generic[State]):
+class Rates(Wrapped[State, Mixed[State]]):
     """An engine that mixes rates, slowest first, and fresh starts from the references; posteriors fade to the first.
 
     It costs up to `most` updates of the engine a batch.
     """
 
-    engine: Engine[State]
     references: tuple[State, ...]
     rates: tuple[float, ...] = RATES
     share: float = SHARE
@@ -84,13 +83,9 @@ class Rates(Generic[State]):
             found = f"{len(self.references)} references, a share of {self.share:g}, {self.most} hypotheses"
             raise ValueError(f"found {found}, expected at least 1, between 0 and 1, at least 2")
 
-    @property
-    def network(self) -> Mlp:
-        return self.engine.network
-
-    @property
-    def likelihood(self) -> Any:
-        return self.engine.likelihood
+    def inner(self, state: Mixed[State]) -> State:
+        """The likeliest."""
+        return state.leader.posterior
 
     def init(self, rng: torch.Generator) -> Mixed[State]:
         return self.start(self.references[0])
@@ -148,10 +143,6 @@ class Rates(Generic[State]):
         counts = [b - a for a, b in zip([0, *edges], edges, strict=False)]
         pairs = zip(state.hypotheses, counts, strict=True)
         return torch.cat([ask(h.posterior, count) for h, count in pairs if count])
-
-    def kl(self, state: Mixed[State], other: Mixed[State]) -> float:
-        """Between the likeliest."""
-        return self.engine.kl(state.leader.posterior, other.leader.posterior)
 
 
 def merged(hypotheses: list[Hypothesis[State]], log_weights: Tensor) -> tuple[list[Hypothesis[State]], Tensor]:

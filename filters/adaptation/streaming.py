@@ -117,6 +117,8 @@ class Streaming(Generic[State]):
         if digest in state.recent:
             return state, Info(0.0, excess, log_predictive, left_out, flags | Flag.DUPLICATE)
         flags |= Flag.ANOMALOUS if weight < 0.5 else Flag(0)
+        if not weight:
+            return state, Info(0.0, excess, log_predictive, left_out, flags)
         after = updated(self.engine, state.posterior, data._replace(weight=weight * data.weight), rng)
         if after is None:
             return state, Info(0.0, excess, log_predictive, left_out, flags | Flag.DIVERGED)
@@ -128,19 +130,19 @@ class Streaming(Generic[State]):
         seen = look(self.engine, prior, data, rng)
         weight = data.weight.double()
         cost, entropy, log_p = (float(weight @ part.double().cpu()) for part in seen)
-        excess = max(0.0, cost - entropy)
-        return (self.bound / (self.bound + excess), excess, log_p) if np.isfinite(excess) else (0.0, excess, log_p)
+        excess = max(0.0, cost - entropy) if np.isfinite(cost - entropy) else float("inf")
+        return self.bound / (self.bound + excess), excess, log_p
 
 
-def encounter(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None) -> Data:
-    """All frames of one, its label known: their weights, e.g. metres driven, scaled to `WORTH`; nothing is checked.
+def encounter(x: np.ndarray, y: np.ndarray, weight: np.ndarray | None = None, worth: float = WORTH) -> Data:
+    """All frames of one, its label known: their weights, e.g. metres driven, scaled to `worth`; nothing is checked.
 
     Learnt one after the other as if its frames were independent, each encounter is believed too much, and what was
     known before is lost.
     """
     data = Data(*(torch.as_tensor(np.asarray(part), dtype=torch.float32) for part in (x, y, np.ones(len(y)))))
     share = data.weight if weight is None else torch.as_tensor(np.asarray(weight), dtype=torch.float32)
-    return data._replace(weight=WORTH * share / share[torch.isfinite(share)].sum().clamp_min(1e-12))
+    return data._replace(weight=worth * share / share[torch.isfinite(share) & (share > 0.0)].sum().clamp_min(1e-12))
 
 
 def online(engine: Any, schedule: Schedule = ONLINE) -> Any:
