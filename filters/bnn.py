@@ -102,7 +102,7 @@ class BayesianNetwork(NetworkFilter):
         assert isinstance(features, Features), f"found {measurement.sensor}, expected features"
         (net, known), values = network(self.checkpoint), in_clear(features.values)
         found = evidence(net, values[None])
-        unknown = state.unknown + TEMPER * state.driven / PACE * oddness(net, known, values, found)
+        unknown = state.unknown + TEMPER * state.driven / PACE * float(oddness(net, known, values[None], found)[0])
         log_probs = fused(state.log_probs, net.tau[seen(values)] * found[0])
         position, nis, status = update_position(state.position, features.position, features.covariance)
         after = FeaturesState(log_probs, position, state.prior, float(np.clip(unknown, -SUREST, SUREST)), 0.0)
@@ -155,9 +155,10 @@ def evidence(net: Network, features: Array) -> Array:
     return evidence_of(logits(net, features), net.prior)
 
 
-def oddness(net: Network, known: Known, values: Array, found: Array) -> float:
-    """ln e(y) of a frame's features (F,) with its evidence (1, S, K); 0 where nothing was seen."""
-    if not seen(values):
-        return 0.0
-    told = information(fused(found, net.prior))
-    return float(novelty.log_odds(novelty.log_p(known, values[None], told))[0])
+def oddness(net: Network, known: Known, features: Array, found: Array) -> Array:
+    """ln e(y) (n,) of frames' features (n, F) with their evidence (n, S, K); 0 where nothing was seen."""
+    there, result = np.array([seen(frame) == 1 for frame in features]), np.zeros(len(features))
+    if there.any():
+        told = information(fused(found[there], net.prior))
+        result[there] = novelty.log_odds(novelty.log_p(known, features[there], told))
+    return result

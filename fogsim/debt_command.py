@@ -1,8 +1,9 @@
 """``fogsim debt``: what a deployed checkpoint came to owe over a campaign, and when to have retrained.
 
-Firings are kept in the campaign's folder, a line of JSON each in `AUDIT`. They are no part of the logs: a log is one
-encounter's, whole and hashed when it is written, while a firing rests on all encounters before it and on what is asked
-afterwards, which checkpoint and which policy. Each line names the log it fired at, by name and content hash.
+Firings, and encounters that were learnt with caution, are kept in the campaign's folder, a line of JSON each in
+`AUDIT`. They are no part of the logs: a log is one encounter's, whole and hashed when it is written, while a firing
+rests on all encounters before it and on what is asked afterwards, which checkpoint and which policy. Each line names
+its log, by name and content hash.
 """
 
 from __future__ import annotations
@@ -58,33 +59,44 @@ def debt(folder: Path, checkpoint: Path | None, policy: RetrainPolicy, plot: Pat
     entries = list(follow((e for e in found if e is not None), first, policy))
     if not entries:
         raise UserError(f"{folder} has nothing to learn from, expected bags or barriers that a lidar looked at")
-    told = {"checkpoint": path.name}
-    firings = [told | entry.firing for entry in entries if entry.firing]
-    keep(folder / AUDIT, firings)
     show(entries, count, policy, folder)
+    keep(folder / AUDIT, [audit(entry, path.name) for entry in entries if entry.firing or entry.learnt.flags])
     if plot is not None:
         draw(entries, policy, plot)
         print(plot)
 
 
-def keep(path: Path, firings: list[dict[str, Any]]) -> None:
-    """Add firings to the audit; what it holds already is not told twice.
+def audit(entry: Entry, checkpoint: str) -> dict[str, Any]:
+    """What is kept of an encounter: how it was learnt, and the firing."""
+    found, learnt = entry.encounter, entry.learnt
+    told = {"checkpoint": checkpoint, "number": found.number, "log": found.log, "content_hash": found.content_hash}
+    return told | {"learnt_at_weight": learnt.weight, "flags": names(learnt.flags)} | (entry.firing or {})
+
+
+def names(flags: Flag) -> list[str]:
+    """Of the flags that are set."""
+    return [flag.name.lower() for flag in Flag if flag.name and flag in flags]
+
+
+def keep(path: Path, told: list[dict[str, Any]]) -> None:
+    """Add lines to the audit; what it holds already is not told twice.
 
     Raises
     ------
     UserError
         If it cannot be written, or another run does.
     """
-    if not firings:
+    if not told:
         return
     try:
         path.touch()
         with alone(path):
             there = path.read_text().splitlines()
-            lines = [json.dumps(firing, sort_keys=True, allow_nan=False) for firing in firings]
+            lines = [json.dumps(line, sort_keys=True, allow_nan=False) for line in told]
             new = [line for line in lines if line not in there]
             if new:
                 replace_file("".join(f"{line}\n" for line in [*there, *new]).encode(), path)
+                print(path)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}): make the folder writable") from error
 
@@ -92,18 +104,8 @@ def keep(path: Path, firings: list[dict[str, Any]]) -> None:
 def show(entries: list[Entry], count: int, policy: RetrainPolicy, folder: Path) -> None:
     """Print a row for each deployment, and what was left out or learnt with caution."""
     table = Table(box=SIMPLE_HEAD, title=f"{folder}: learning debt of {len(entries)} encounters", title_justify="left")
-    for name in (
-        "deployed at",
-        "until",
-        "decision debt",
-        "of",
-        "highest evidence, nats",
-        "of",
-        "pays from",
-        "information debt",
-        "",
-    ):
-        table.add_column(name, justify="left" if not name else "right")
+    for name in ("from", "to", "debt", "of", "evidence", "of", "pays from", "KL, nats", ""):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     begun = entries[0].encounter.number
     for k, entry in enumerate(entries):
         if entry.firing or k == len(entries) - 1:
@@ -121,18 +123,16 @@ def show(entries: list[Entry], count: int, policy: RetrainPolicy, folder: Path) 
     console = Console(markup=False, highlight=False)
     console.print(table)
     served, learning = (sum(losses) for losses in zip(*(entry.losses for entry in entries), strict=True))
-    print(f"decision losses: {served:.0f} as deployed, {learning:.0f} by the posterior that goes on learning")
+    print(f"decision losses: {served:.0f} as deployed, {learning:.0f} by the model that goes on learning")
     for line in remarks(entries, count):
         console.print(line, soft_wrap=True)
-    if any(entry.firing for entry in entries):
-        console.print(f"audit: {folder / AUDIT}", soft_wrap=True)
 
 
 def remarks(entries: list[Entry], count: int) -> Iterator[str]:
     """What was left out or learnt with caution, a line each."""
     if len(entries) < count:
-        yield f"{count - len(entries)} of {count} encounters left out: no class of classifiers, or nothing to decide"
-    flags = Counter(flag.name.lower() for e in entries for flag in Flag if flag.name and flag in e.learnt.flags)
+        yield f"{count - len(entries)} of {count} encounters left out: no class of classifiers, or no decision"
+    flags = Counter(name for e in entries for name in names(e.learnt.flags))
     if flags:
         yield "learnt with caution: " + ", ".join(f"{n} {name}" for name, n in flags.items())
     uncounted = sum(not e.account.counted for e in entries)

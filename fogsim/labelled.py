@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from filters.adaptation.debt import Stakes
-from filters.spec import BARRIER, CLASSES, Array
+from filters.adaptation.deployed import Frames
+from filters.spec import BARRIER, CLASSES
 from fogsim.campaigns import MANIFEST, RESULTS
 from fogsim.errors import UserError, one_line
 from fogsim.log import Replay
@@ -19,15 +20,15 @@ from fogsim.scoring.encounters import BRAKE, DECISION, PROCEED, loss_table, mome
 
 
 class Labelled(NamedTuple):
-    """One encounter: its number and log, features of its first candidate up to the decision point (n, F) and on the
-    whole way to it (m, F), and what is known once the encounter has ended: its class.
+    """One encounter: its number and log, frames of its first candidate up to the decision point and on the whole way
+    to it, and what is known once the encounter has ended, by passing it or by stopping before it: its class.
     """
 
     number: int
     log: str
     content_hash: str
-    asked: Array
-    seen: Array
+    asked: Frames
+    seen: Frames
     stakes: Stakes
     label: int
 
@@ -56,7 +57,7 @@ def logs_of(folder: Path) -> list[tuple[int, Path]]:
 
 
 def read(number: int, path: Path) -> Labelled | None:
-    """One of them; None where there is nothing to learn: no class that classifiers have, or nothing ever looked at.
+    """One of them; None where there is no class that classifiers have, no decision, or nothing was looked at before it.
 
     Raises
     ------
@@ -65,18 +66,18 @@ def read(number: int, path: Path) -> Labelled | None:
     """
     with Replay(path) as log:
         label = int(log.column("truth_class")[0, 0])
-        features, ahead = log.column("features")[:, 0].astype(float), log.column("distance_left")[:, 0] > 0.0
+        features, left = log.column("features")[:, 0].astype(float), log.column("distance_left")[:, 0]
         decided = moments(log)[DECISION]
         table, stored = loss_table(log, decided), log.stored_hash
     told = np.isfinite(features).all(axis=1)
-    asked = told & (np.arange(len(told)) <= (len(told) if decided is None else decided))
-    if label >= len(CLASSES) or not asked.any() or not (told & ahead).any():
+    if label >= len(CLASSES) or decided is None or not told[: decided + 1].any():
         return None
     false_alarm, miss = table[BRAKE, 0] - table[PROCEED, 0], table[PROCEED, BARRIER] - table[BRAKE, BARRIER]
     if not (false_alarm > 0.0 and miss > 0.0):
         return None
-    stakes = Stakes(float(false_alarm), float(miss))
-    return Labelled(number, path.name, stored, features[asked], features[told & ahead], stakes, label)
+    stakes, frames = Stakes(float(false_alarm), float(miss)), Frames(features, -np.diff(left, prepend=left[0]))
+    asked, seen = frames.where(told & (np.arange(len(told)) <= decided)), frames.where(told & (left > 0.0))
+    return Labelled(number, path.name, stored, asked, seen, stakes, label)
 
 
 def encounters(folder: Path) -> Iterator[Labelled | None]:

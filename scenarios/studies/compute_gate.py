@@ -34,8 +34,8 @@ CLIP = 1e-6
 def frames(folder: Path, first: deployed.Deployed, after: bool) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Inputs (n, F) and labels (n,) of all frames before or after the change, and the threshold of the decision."""
     found = [e for e in encounters(folder) if e and (e.number >= SHIFT) == after]
-    x = torch.tensor(np.concatenate([first.inputs(e.seen) for e in found]), dtype=torch.float32)
-    label = torch.tensor(np.concatenate([np.full(len(e.seen), e.label) for e in found]))
+    x = torch.tensor(np.concatenate([first.inputs(e.seen.features) for e in found]), dtype=torch.float32)
+    label = torch.tensor(np.concatenate([np.full(len(e.seen.features), e.label) for e in found]))
     return x, label, found[0].stakes.threshold
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     given = parser_of(__doc__, 8, "replays/learning_debt/regime_shift").parse_args()
     use_one_thread()
     first = deployed.load(shipped("bnn"))
-    drawn = first.engine.sample(first.posterior, generator(0, "gate"), DRAWS)
+    drawn = first.engine.sample(first.model.posterior, generator(0, "gate"), DRAWS)
     ensemble = Ensemble.of(first.engine.network, first.engine.likelihood, drawn)
     names = ("share of compute", "Δ log loss", "of 8 draws", "other actions", "of 8 draws", "time")
     table = Table("frames", *names, title=f"{given.seeds} seeds, mean ± half of the 95 % interval")

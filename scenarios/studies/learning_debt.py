@@ -77,8 +77,8 @@ def course(folder: Path, seed: int) -> Course:
 
 
 def losses(entries: list[Entry], first: deployed.Deployed) -> np.ndarray:
-    """Loss (models, n) in every encounter of the posterior as it was after 0, `STEP`, ... of them; NaN before."""
-    models = [first.posterior, *(e.posterior for e in entries[STEP - 1 :: STEP])]
+    """Loss (models, n) in every encounter of the model as it was after 0, `STEP`, ... of them; NaN before."""
+    models = [first.model, *(e.model for e in entries[STEP - 1 :: STEP])]
     table = np.full((len(models), len(entries)), np.nan)
     for m, model in enumerate(models):
         for k in range(m * STEP, len(entries)):
