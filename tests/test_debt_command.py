@@ -2,25 +2,32 @@
 
 import json
 import shutil
+from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from filters import bnn
 from filters.adaptation import deployed
 from filters.adaptation.debt import RetrainPolicy, Stakes
+from filters.adaptation.deployed import Frames, Model
 from filters.adaptation.streaming import Flag
 from filters.belief import normalise
-from filters.network_filter import fused, seen
-from filters.spec import FEATURES
+from filters.bnn import BayesianNetwork
+from filters.losses import Loss
+from filters.novelty import SHAPE
+from filters.spec import FEATURES, EgoMotion, Features, Gaussian, Measurement, Pose, Prior
 from filters.streams import stream
 from filters.trained import save, shipped
 from fogsim.campaign_command import campaign
 from fogsim.campaigns import MANIFEST, Campaign
 from fogsim.cli import main
 from fogsim.debt_command import AUDIT
+from fogsim.followers import model_of
 from fogsim.indebted import follow
-from fogsim.labelled import Labelled, encounters, logs_of
+from fogsim.labelled import Labelled, encounters, logs_of, read
 from fogsim.log import Replay
 from fogsim.scenario import Driver, Hazard, Scenario
 
@@ -52,9 +59,10 @@ def run(capsys):
     return call
 
 
-def made(number, label, features, stakes=BRAKE):
-    """An encounter of these frames (n, F)."""
-    return Labelled(number, f"{number}.h5", "hash", features, features, stakes, label)
+def made(number, label, features, later=None, stakes=BRAKE):
+    """An encounter of these frames (n, F) to ask by, and of others by its end; .6 m apart."""
+    asked, seen = (Frames(f, np.full(len(f), 0.6)) for f in (features, features if later is None else later))
+    return Labelled(number, f"{number}.h5", "hash", asked, seen, stakes, label)
 
 
 def some(n, label=0, seed=0, shift=0.0):
@@ -76,28 +84,80 @@ def test_encounters_come_in_their_order_with_what_their_logs_hold(folder):
             ahead = log.column("distance_left")[:, 0] > 0.0
             assert (e.number, e.content_hash) == (number, log.stored_hash)
             assert e.label == log.column("truth_class")[0, 0]
-            np.testing.assert_array_equal(e.asked, features[: decided + 1][looked[: decided + 1]])
-            np.testing.assert_array_equal(e.seen, features[ahead & looked])
+            left = log.column("distance_left")[:, 0]
+            np.testing.assert_array_equal(e.asked.features, features[: decided + 1][looked[: decided + 1]])
+            np.testing.assert_array_equal(e.seen.features, features[ahead & looked])
+            last = np.flatnonzero(looked[: decided + 1])[-1]
+            assert e.asked.driven.sum() == pytest.approx(left[0] - left[last])  # what lies between is driven too
         assert e.stakes == BRAKE  # of the default loss table: braking 6 and 1, proceeding 0 and 100
 
 
-def test_a_deployed_posterior_says_what_the_filter_s_frames_say(first):
-    """Of the checkpoint's own draws; the normal of their moments is as near as 64 draws of it are."""
-    features = some(7, seed=3)
-    features[2, 0] = 0.0
-    total = np.full((first.network.b3.size, 2), -np.log(2.0))
-    for frame in features:
-        total = fused(total, first.network.tau[seen(frame)] * bnn.evidence(first.network, bnn.in_clear(frame)[None])[0])
-    expected = float(np.exp(total[:, 1]).mean())
-    found = [first.probability(first.posterior, features, seed) for seed in range(20)]
-    assert np.mean(found) == pytest.approx(expected, abs=0.03)
-    assert first.probability(first.posterior, features, 1) == found[1]
+def test_what_is_seen_behind_the_object_is_not_learnt_from(tmp_path):
+    """The last frames are put behind it here; a table in which to proceed costs too."""
+    plan = Campaign(replace(NEAR, loss=Loss(proceed=(1.0, 100.0))), 1, tmp_path / "out")
+    assert campaign(plan, 1) == 0
+    [(number, path)] = logs_of(plan.folder)
+    with h5py.File(path, "r+") as log:
+        log["features"][-3:] = 7.0
+        assert len(read(number, path).seen.features) > 3
+        log["distance_left"][-3:] = -1.0
+    found = read(number, path)
+    assert len(found.seen.features)
+    assert not (found.seen.features == 7.0).all(axis=1).any()
+    assert found.stakes == Stakes(5.0, 99.0)
+
+
+@pytest.mark.parametrize("odd", [0.0, 3.0])
+def test_a_deployed_model_says_what_the_filter_says(first, odd):
+    """Of the checkpoint's own draws, "none of these" too; the normal of their moments is as near as 64 draws of it."""
+    frames = Frames(some(7, seed=3), np.linspace(1.0, 3.0, 7))
+    frames.features[2, 0] = 0.0
+    frames.features[:, SHAPE] += odd * first.network.deviation[SHAPE]
+    filter_, rng = BayesianNetwork(model_of(NEAR)), stream(0, "filter")
+    place = Gaussian(np.array([9.0, 0.0]), np.eye(2))
+    state = filter_.init(Prior(np.log([0.5, 0.5]), place, 60.0, 0.1), rng)
+    for values, way in zip(*frames, strict=True):
+        pose = Pose(0.0, 0.0, 0.9, 0.0)
+        state = filter_.predict(state, EgoMotion(np.array([way, 0.0, 0.0]), 1e-6 * np.eye(3), pose), 0.1, rng)
+        seen = Features(values, place.mean, place.covariance, pose)
+        state, _ = filter_.update(state, Measurement(0.0, "features", seen), rng)
+    found = [first.probability(first.model, frames, seed) for seed in range(20)]
+    assert np.mean(found) == pytest.approx(filter_.belief(state).barrier, abs=0.03)
+    assert first.probability(first.model, frames, 1) == found[1]
+    assert (expit(state.unknown) > 0.5) == bool(odd)
+
+
+def test_the_way_of_frames_that_are_left_out_is_driven_all_the_same(first):
+    frames = Frames(np.arange(10.0).reshape(5, 2), np.array([0.0, 1.0, 2.0, 3.0, 4.0]))
+    kept = frames.where(np.array([False, True, False, False, True]))
+    assert kept.driven.tolist() == [1.0, 9.0]
+    assert kept.features[:, 0].tolist() == [2.0, 8.0]
+
+
+def test_what_was_learnt_lately_is_no_longer_odd(first):
+    """Things of another width, met thirty times: odd to the network as it was trained, and no longer."""
+
+    def met(k):
+        features = some(12, k // 2 % 2, k)
+        features[:, SHAPE] += 3.0 * first.network.deviation[SHAPE]
+        return features
+
+    late = [(met(k), k // 2 % 2) for k in range(deployed.LATE)]
+    frames = Frames(met(99), np.full(12, 0.6))
+    found = first.evidence(first.model.posterior, frames.features, 0)
+    known = first.known(first.model.posterior, late, 0)
+    assert len(known) == 2
+    assert first.unknown(first.model, frames, found) > 0.9
+    assert first.unknown(Model(first.model.posterior, known), frames, found) < 0.1
+    assert first.known(first.model.posterior, late[1:], 0) == first.model.known
+    one_class = [(features, 0) for features, _ in late]
+    assert first.known(first.model.posterior, one_class, 0) == first.model.known
 
 
 def test_moments_are_those_of_the_draws(first):
     net = first.network
-    assert first.posterior.means[1][3, :-1].numpy() == pytest.approx(net.w2[:, :, 3].mean(axis=0))
-    assert first.posterior.covariances[1][3].diagonal()[-1] == pytest.approx(net.b2[:, 3].var(ddof=1))
+    assert first.model.posterior.means[1][3, :-1].numpy() == pytest.approx(net.w2[:, :, 3].mean(axis=0))
+    assert first.model.posterior.covariances[1][3].diagonal()[-1] == pytest.approx(net.b2[:, 3].var(ddof=1))
 
 
 def test_nothing_is_owed_before_anything_is_learnt(first):
@@ -115,17 +175,31 @@ def test_what_is_said_of_an_encounter_knows_nothing_of_its_label(first):
 
 
 def test_a_world_that_has_changed_makes_it_fire_and_the_new_one_serves(first):
-    stale = [made(k, k % 2, some(8, k % 2, k, shift=1.0)) for k in range(40)]
+    stale = [made(k, k // 2 % 2, some(8, k // 2 % 2, k, shift=1.0)) for k in range(80)]
     entries = list(follow(stale, first, RetrainPolicy(20.0, 1000.0)))
     firings = [e for e in entries if e.firing]
     assert firings
     told = firings[0].firing
     assert told["decision_debt"] >= told["debt_threshold"] == 20.0
     assert told["highest_evidence"] >= told["evidence_threshold"]
-    assert told["deployed_model"] == deployed.hash_of(first.posterior)
-    assert told["new_model"] == deployed.hash_of(firings[0].posterior)
+    assert told["deployed_model"] == first.model.hash
+    assert told["new_model"] == firings[0].model.hash != firings[0].model._replace(known=()).hash
+    assert told["information_debt"] == first.engine.kl(firings[0].model.posterior, first.model.posterior)
     after = entries[entries.index(firings[0]) + 1]
     assert after.believed == after.deployed
+    assert after.account.debt == after.account.regret == 0.0  # and the account begins anew
+
+
+def test_debt_is_by_the_decision_and_evidence_by_the_end(first):
+    """What is seen after the decision says nothing of the decision, and all of the label."""
+    before = [made(k, k // 2 % 2, some(8, k // 2 % 2, k, shift=1.0)) for k in range(40)]
+    asked, later = some(5, 0, 50), some(5, 1, 51, shift=1.0)
+    ends = [
+        list(follow([*before, made(40, 1, asked, end)], first, RetrainPolicy(20.0, 1000.0)))[-1]
+        for end in (asked, later)
+    ]
+    assert ends[0].account.regret == ends[1].account.regret
+    assert ends[0].account.evidence != ends[1].account.evidence
 
 
 @pytest.mark.parametrize("what", ["wrong labels", "constant inputs", "duplicates", "not finite"])
@@ -142,7 +216,7 @@ def test_no_stream_makes_the_debt_no_number(first, what):
     entries = list(follow([made(k, label(k), frames(k)) for k in range(30)], first, RetrainPolicy(20.0, 100.0)))
     for e in entries:
         assert np.isfinite([e.account.debt, e.account.evidence, e.information]).all()
-        assert all(part.isfinite().all() for part in e.posterior.means)
+        assert all(part.isfinite().all() for part in e.model.posterior.means)
     flags = {e.learnt.flags for e in entries}
     if what == "constant inputs":
         assert all(Flag.CONSTANT in f for f in flags)
@@ -176,7 +250,9 @@ def test_a_firing_is_kept_once_with_the_log_it_fired_at(folder, run, tmp_path):
     for _ in range(2):
         assert run(place, "--checkpoint", wrong, "--cost", "1", "--alpha", "0.5")[0] == 0
     told = [json.loads(line) for line in (place / AUDIT).read_text().splitlines()]
-    assert told
+    assert any("decision_debt" in line for line in told)
+    assert all("decision_debt" in line or line["flags"] for line in told)
+    assert all(0.0 <= line["learnt_at_weight"] <= 1.0 for line in told)
     assert len({json.dumps(line, sort_keys=True) for line in told}) == len(told)
     logs = {path.name: number for number, path in logs_of(place)}
     for line in told:
@@ -234,6 +310,18 @@ def test_damaged_campaigns_are_told_in_a_line(folder, run, tmp_path):
     assert victim.name in err
     (place / MANIFEST).write_text("{")
     assert "is damaged" in run(place)[2]
+
+
+def test_an_encounter_without_a_decision_is_left_out(run, tmp_path):
+    far = replace(NEAR, hazards=(Hazard(x=40.0),), duration=0.5)
+    assert campaign(Campaign(far, 1, tmp_path / "out"), 1) == 0
+    assert list(encounters(tmp_path / "out")) == [None]
+
+
+def test_a_campaign_that_sweeps_settings_is_refused(run, tmp_path):
+    plan = Campaign(replace(NEAR, duration=0.3), 1, tmp_path / "out", sweep={"dt": ("0.1", "0.2")})
+    assert campaign(plan, 1) == 0
+    assert "sweeps settings, expected one world" in run(tmp_path / "out")[2]
 
 
 def test_what_no_classifier_has_a_class_for_is_left_out(run, tmp_path):

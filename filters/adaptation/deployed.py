@@ -2,8 +2,8 @@
 
 A checkpoint holds draws of the weights. Their posterior is taken to be normal and diagonal with the moments of the
 draws, which it was for the engines that ship; it goes on as that of a Kalman network, which learns in closed form. What
-it says of an encounter is what the filter says, from even odds: frames fused with the tempering of the checkpoint
-(`network_filter`), and a third hypothesis, "none of these" (`bnn`, `novelty`).
+it says of an encounter is what the filter says, from even odds, up to those moments: frames fused with the tempering of
+the checkpoint (`network_filter`), and a third hypothesis, "none of these" (`bnn`, `novelty`).
 
 What a network has learnt from is no longer odd. So beside what objects were like in training a model holds what they
 were like lately: a candidate is none of these only as far as it is odd to both. Taking the less odd is derived here.

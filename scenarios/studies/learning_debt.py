@@ -3,7 +3,7 @@
     python scenarios/studies/learning_debt.py [--scenario regime_shift] [--seeds 8] [--others 5]
                                               [--out replays/learning_debt] [--jobs 2]
 
-It gives, and prints, the commands that a user would: campaigns of 300 encounters of scenarios/regime_shift.py or
+It gives, and prints, the commands that a user would: campaigns of 400 encounters of scenarios/regime_shift.py or
 sensor_swap.py, root seeds 11, 12, ... to report on, and the next ones, on which the calendar is chosen. Settings were
 chosen on others (6 to 8). What is there is not driven again, and a folder that an earlier fogsim has finished is taken
 as it is.
@@ -17,6 +17,8 @@ come up, and the debt and evidence of every seed, at the higher cost.
 
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,11 +32,12 @@ from filters.adaptation.debt import RetrainPolicy
 from filters.posterior.served import use_one_thread
 from filters.streams import stream
 from filters.trained import shipped
+from fogsim.campaigns import RESULTS
 from fogsim.indebted import Entry, follow
 from fogsim.labelled import encounters, logs_of
 
 SCENARIOS = ("regime_shift", "sensor_swap")
-FIRST, ENCOUNTERS, SHIFT, LATEST = 11, 300, 150, 130  # root seed; encounters in all, before the change, and to begin in
+FIRST, ENCOUNTERS, SHIFT, LATEST = 11, 400, 150, 130  # root seed; encounters in all, before the change, and to begin in
 COSTS = (20.0, 50.0)
 HORIZON = 1000.0
 PERIODS = (20, 30, 40, 50, 60, 80, 100, 120, 150, 200)
@@ -43,7 +46,8 @@ STEP = 10  # encounters: all periods are multiples of it
 
 class Course(NamedTuple):
     """One deployment: encounters until the world changes, losses (n,) of never retraining and of what goes on learning,
-    and by the cost of retraining costs (n,) of each period and of the policy, and the policy's entries.
+    and by the cost of retraining costs (n,) of each period and of the policy, its debt and evidence (n, 2), and after
+    how many encounters it retrained.
     """
 
     shift: int
@@ -51,12 +55,13 @@ class Course(NamedTuple):
     learning: np.ndarray
     calendars: dict[float, dict[int, np.ndarray]]
     policy: dict[float, np.ndarray]
-    entries: dict[float, list[Entry]]
+    account: dict[float, np.ndarray]
+    fired: dict[float, list[int]]
 
 
 def drive(scenario: str, folder: Path, seed: int, jobs: int) -> None:
     """The campaign, unless it is whole."""
-    if folder.is_dir() and len(logs_of(folder)) >= ENCOUNTERS:
+    if (folder / RESULTS).exists() and len(logs_of(folder)) >= ENCOUNTERS:
         return
     script = Path(__file__).parents[1] / f"{scenario}.py"
     words = ["campaign", script, "--encounters", ENCOUNTERS, "--seed", seed, "--jobs", jobs, "--out", folder]
@@ -66,6 +71,7 @@ def drive(scenario: str, folder: Path, seed: int, jobs: int) -> None:
 
 def course(folder: Path, seed: int) -> Course:
     """What became of a deployment in a campaign."""
+    use_one_thread()
     start = int(stream(seed, "deployment").integers(LATEST))
     first, known = deployed.load(shipped("bnn")), [e for e in encounters(folder) if e and e.number >= start]
     entries = {cost: list(follow(known, first, RetrainPolicy(cost, HORIZON))) for cost in COSTS}
@@ -73,7 +79,10 @@ def course(folder: Path, seed: int) -> Course:
     table = losses(some, first)
     calendars = {cost: {period: calendar(table, period, cost) for period in PERIODS} for cost in COSTS}
     policy = {cost: np.array([e.losses[0] + cost * bool(e.firing) for e in entries[cost]]) for cost in COSTS}
-    return Course(SHIFT - start, table[0], np.array([e.losses[1] for e in some]), calendars, policy, entries)
+    account = {cost: np.array([(e.account.debt, e.account.evidence) for e in entries[cost]]) for cost in COSTS}
+    fired = {cost: [k + 1 for k, e in enumerate(entries[cost]) if e.firing] for cost in COSTS}
+    shift = sum(e.number < SHIFT for e in known)
+    return Course(shift, table[0], np.array([e.losses[1] for e in some]), calendars, policy, account, fired)
 
 
 def losses(entries: list[Entry], first: deployed.Deployed) -> np.ndarray:
@@ -117,8 +126,8 @@ def report(mine: dict[int, Course], others: list[Course], cost: float) -> int:
     console.print(table)
     console.print("calendars on other seeds:", {period: round(mean) for period, mean in means.items()})
     for seed, c in mine.items():
-        fired = [k + 1 - c.shift for k, e in enumerate(c.entries[cost]) if e.firing]
-        console.print(f"seed {seed}: retrained {fired} encounters after the change, {c.shift} after deployment")
+        since = [k - c.shift for k in c.fired[cost]]
+        console.print(f"seed {seed}: retrained {since} encounters after the change, {c.shift} after deployment")
     return best
 
 
@@ -141,18 +150,8 @@ def draw(mine: dict[int, Course], best: int, path: Path) -> None:
         mean = np.mean(lines, axis=0)
         cost.plot(since, mean, color=colour, linewidth=2.2, label=f"retrain {name}")
     for c in mine.values():
-        debt.plot(
-            since,
-            about(np.array([e.account.debt for e in c.entries[top]]), c, since),
-            color="#0072b2",
-            linewidth=0.9,
-        )
-        evidence.plot(
-            since,
-            about(np.array([e.account.evidence for e in c.entries[top]]), c, since),
-            color="#0072b2",
-            linewidth=0.9,
-        )
+        for axes, values in zip((debt, evidence), c.account[top].T, strict=True):
+            axes.plot(since, about(values, c, since), color="#0072b2", linewidth=0.9)
     for axes, level, name in (
         (debt, COSTS[-1], "decision debt"),
         (evidence, RetrainPolicy(COSTS[-1], HORIZON).proof, "evidence, nats"),
@@ -180,12 +179,11 @@ def main() -> None:
     parser.add_argument("--scenario", choices=SCENARIOS, default=SCENARIOS[0])
     parser.add_argument("--others", type=int, default=5)
     given = parser.parse_args()
-    use_one_thread()
-    seeds, found, out = range(FIRST, FIRST + given.seeds + given.others), {}, given.out / given.scenario
+    seeds, out = range(FIRST, FIRST + given.seeds + given.others), given.out / given.scenario
     for seed in seeds:
         drive(given.scenario, out / str(seed), seed, given.jobs)
-        found[seed] = course(out / str(seed), seed)
-        print(f"seed {seed} of {seeds[-1]}", flush=True)
+    with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+        found = dict(zip(seeds, pool.map(course, [out / str(seed) for seed in seeds], seeds), strict=True))
     mine, others = {seed: found[seed] for seed in seeds[: given.seeds]}, [found[seed] for seed in seeds[given.seeds :]]
     best = [report(mine, others, cost) for cost in COSTS][-1]
     draw(mine, best, out / f"{given.scenario}.png")
