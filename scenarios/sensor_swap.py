@@ -2,7 +2,8 @@
 
 The first 150 encounters are the default one. From then on the rings lie closer and the columns wider, the range at 10 %
 reflectance is 40 m instead of 50, and ranges are five times as noisy. The filters are told where the new beams point
-and what its detector takes for an echo, but go on assuming the old range and noise; the deployed network knows of nothing, and withstands it: little is owed.
+and what its detector takes for an echo, but go on assuming the old range and noise; the deployed network knows of
+nothing, and withstands it: little is owed.
 
 fogsim run scenarios/sensor_swap.py --seed 3
 fogsim run scenarios/sensor_swap.py --then --seed 3

@@ -110,7 +110,7 @@ def test_what_is_seen_behind_the_object_is_not_learnt_from(tmp_path):
 @pytest.mark.parametrize("odd", [0.0, 3.0])
 def test_a_deployed_model_says_what_the_filter_says(first, odd):
     """Of the checkpoint's own draws, "none of these" too; the normal of their moments is as near as 64 draws of it."""
-    frames = Frames(some(7, seed=3), np.linspace(1.0, 3.0, 7))
+    frames = Frames(some(7, seed=3), (1.0 + odd) * np.linspace(0.2, 0.8, 7))
     frames.features[2, 0] = 0.0
     frames.features[:, SHAPE] += odd * first.network.deviation[SHAPE]
     filter_, rng = BayesianNetwork(model_of(NEAR)), stream(0, "filter")

@@ -1,6 +1,6 @@
 """What learning debt is worth where the world changes midway: never retraining, by the calendar, and by the debt.
 
-    python scenarios/studies/learning_debt.py [--scenario regime_shift] [--seeds 8] [--others 5]
+    python scenarios/studies/learning_debt.py [--scenario regime_shift] [--seeds 8] [--others 3]
                                               [--out replays/learning_debt] [--jobs 2]
 
 It gives, and prints, the commands that a user would: campaigns of 400 encounters of scenarios/regime_shift.py or
@@ -177,7 +177,7 @@ def about(values: np.ndarray, c: Course, since: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = parser_of(__doc__, 8, "replays/learning_debt")
     parser.add_argument("--scenario", choices=SCENARIOS, default=SCENARIOS[0])
-    parser.add_argument("--others", type=int, default=5)
+    parser.add_argument("--others", type=int, default=3)
     given = parser.parse_args()
     seeds, out = range(FIRST, FIRST + given.seeds + given.others), given.out / given.scenario
     for seed in seeds:
