@@ -160,3 +160,9 @@ def test_what_no_kernel_has_is_refused():
         Stationary(25.0, smoothness=2.0)
     with pytest.raises(ValueError, match="expected a smoothness of"):
         Stationary(0.0)
+
+
+@pytest.mark.parametrize("wrong", [{"period": 0.0}, {"period": float("nan")}, {"period": 60.0, "length": 0.3}])
+def test_waves_that_harmonics_cannot_make_are_refused(wrong):
+    with pytest.raises(ValueError, match="expected a period above 0 and a length of 0.4 or more"):
+        Periodic(**wrong)

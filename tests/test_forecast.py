@@ -6,6 +6,7 @@ import scoringrules
 import torch
 
 from filters.adaptation.forecast import Forecast, Forecaster
+from filters.models.visibility_sensor import VisibilitySensor
 from filters.posterior.spec import generator
 
 torch.set_num_threads(1)
@@ -73,6 +74,34 @@ def test_what_stands_still_is_forecast_to_stand_still():
     assert np.isfinite(told.log_weights).all()
     assert told.quantile(0.05) < 50.0 < told.quantile(0.95)
     assert told.quantile(0.5) == pytest.approx(50.0, rel=0.05)
+
+
+def test_what_was_read_before_the_window_is_forgotten():
+    t, readings = drawn(400, 5)
+    other = np.where(t < 95.0, 3.0 * readings, readings)
+    told = [Forecaster(structures=FEW).forecast(t, each, 30.0, generator(0)) for each in (readings, other)]
+    np.testing.assert_allclose(told[0].means, told[1].means)
+
+
+def test_a_reading_is_spread_about_the_fog_by_the_sensors_noise():
+    t, readings = drawn(200, 6)
+    told = Forecaster(structures=FEW).forecast(t, readings, 0.5, generator(0))
+    assert (told.deviations > VisibilitySensor().spread).all()
+    assert told.deviations[1] < 1.2 * VisibilitySensor().spread  # half a second ahead there is hardly more to it
+
+
+def test_what_cannot_be_forecast_is_told_in_a_line():
+    t, readings = drawn(60, 7)
+    for p in (0.0, 1.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="expected one between 0 and 1"):
+            MIXED.quantile(p)
+    with pytest.raises(ValueError, match="found structures foo, expected some of `library`"):
+        Forecaster(structures=("foo", "linear"))
+    for ahead in (0.0, -3.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="expected a finite time above 0"):
+            Forecaster().forecast(t, readings, ahead, generator(0))
+    with pytest.raises(ValueError, match=r"expected two of \(n,\)"):
+        Forecaster().forecast(t[:-1], readings, 30.0, generator(0))
 
 
 def test_too_little_and_what_is_no_reading_are_refused():

@@ -60,9 +60,3 @@ class ChangePoints:
         fresh = self.init()
         log_probs = np.append(grown, log(self.hazard))
         return Runs(log_probs, np.vstack([means, fresh.means]), np.vstack([covariances, fresh.covariances])), evidence
-
-    def moments(self, state: Runs, x: Array) -> tuple[float, float]:
-        """Mean and variance of y at x."""
-        p, means = np.exp(state.log_probs), state.means @ x
-        mean = float(p @ means)
-        return mean, float(p @ ((state.covariances @ x) @ x + (means - mean) ** 2) + self.noise)

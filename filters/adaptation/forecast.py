@@ -36,7 +36,15 @@ class Forecast(NamedTuple):
     limits: tuple[float, float]
 
     def quantile(self, p: float) -> float:
-        """Below which the reading will be with probability p, m, held at the limits."""
+        """Below which the reading will be with probability p, m, held at the limits.
+
+        Raises
+        ------
+        ValueError
+            If p is not between 0 and 1.
+        """
+        if not 0.0 < p < 1.0:
+            raise ValueError(f"found a probability of {p:g}, expected one between 0 and 1")
         reach = 10.0 * self.deviations
         low, high = np.min(self.means - reach), np.max(self.means + reach)
         return float(np.clip(np.exp(brentq(lambda u: self.below(u) - p, low, high)), *self.limits))
@@ -112,6 +120,11 @@ class Forecaster:
     window: float = 300.0
     structures: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        unknown = set(self.structures) - set(library(self.window))
+        if unknown:
+            raise ValueError(f"found structures {', '.join(sorted(unknown))}, expected some of `library`")
+
     def forecast(self, times: Array, readings: Array, ahead: float, rng: torch.Generator) -> Forecast:
         """The reading `ahead` s after the last time.
 
@@ -127,10 +140,13 @@ class Forecaster:
         Raises
         ------
         ValueError
-            In one line, if there are too few readings, or one is not above 0, or times do not increase.
+            In one line, if there are too few readings, or one is not above 0, or times do not increase, or `ahead` is
+            not above 0.
         """
         from filters.posterior.spec import Data
 
+        if not 0.0 < ahead < np.inf:
+            raise ValueError(f"found a forecast {ahead:g} s ahead, expected a finite time above 0")
         times, logs = self.recent(times, readings)
         level = float(logs.mean())
         data = Data.of(times[:, None], logs - level)
@@ -144,6 +160,8 @@ class Forecaster:
     def recent(self, times: Array, readings: Array) -> tuple[Array, Array]:
         """Times before the last reading and ln readings of the window."""
         times, readings = np.asarray(times, float), np.asarray(readings, float)
+        if times.ndim != 1 or times.shape != readings.shape:
+            raise ValueError(f"found times {times.shape} and readings {readings.shape}, expected two of (n,)")
         seen = ~np.isnan(readings)
         times, readings = times[seen], readings[seen]
         if not (readings > 0.0).all() or not np.isfinite(readings).all() or not (np.diff(times) > 0.0).all():

@@ -28,6 +28,7 @@ from filters.posterior.mlp import Layers, Mlp
 ALIAS = 5.0  # lengths beyond the span before a grid of frequencies repeats itself
 CUTOFF = {1.5: 15.0, 2.5: 9.0, np.inf: 4.5}  # of ω times the length, by smoothness: what lies beyond is below .1 %
 HARMONICS = 8
+SHORTEST = 0.4  # of a period's waves
 
 
 class Series(Layers):
@@ -142,11 +143,19 @@ class Stationary(Waves):
 
 @dataclass(frozen=True)
 class Periodic(Waves):
-    """k = deviation² exp(-2 sin²(π d / period) / length²) (MacKay 1998), by its Fourier series in Bessel functions."""
+    """k = deviation² exp(-2 sin²(π d / period) / length²) (MacKay 1998), by its Fourier series in Bessel functions.
+
+    The series ends after a few harmonics: a length below `SHORTEST`, of which it would leave out more than 1 %, is
+    refused.
+    """
 
     period: float
     length: float = 1.0
     deviation: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.period > 0.0 and self.length >= SHORTEST):
+            raise ValueError(f"found {self}, expected a period above 0 and a length of {SHORTEST:g} or more")
 
     def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
         order = np.arange(HARMONICS + 1)
