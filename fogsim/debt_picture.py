@@ -50,7 +50,7 @@ def panels(entries: Sequence[Entry], policy: RetrainPolicy, losses: Any, debt: A
     x = [e.encounter.number for e in entries]
     lost = zip(*(e.losses for e in entries), strict=True)
     for name, each, colour in zip(("deployed", "learning"), lost, (LIMIT, OTHER), strict=True):
-        losses.plot(x, np.cumsum(each), color=colour, label=f"lost by the {name} posterior")
+        losses.plot(x, np.cumsum(each), color=colour, label=f"lost by the {name} model")
     losses.set_ylabel("Σ decision loss")
     debt.plot(x, [e.account.debt for e in entries], color=LINE)
     debt.axhline(policy.cost, color=LIMIT, linestyle="--", linewidth=1.0)

@@ -68,6 +68,8 @@ def least(call: Callable[[], object]) -> float:
 def main() -> None:
     given = parser_of(__doc__, 8, "replays/learning_debt/regime_shift").parse_args()
     use_one_thread()
+    if not (given.out / str(FIRST)).is_dir():
+        raise SystemExit(f"{given.out} has no campaign: give python scenarios/studies/learning_debt.py first")
     first = deployed.load(shipped("bnn"))
     drawn = first.engine.sample(first.model.posterior, generator(0, "gate"), DRAWS)
     ensemble = Ensemble.of(first.engine.network, first.engine.likelihood, drawn)

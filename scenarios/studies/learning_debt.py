@@ -164,7 +164,7 @@ def draw(mine: dict[int, Course], best: int, path: Path) -> None:
         axes.grid(alpha=0.25)
     cost.set_ylabel("cost since deployment")
     cost.legend(frameon=False)
-    evidence.set_xlabel("encounters since bags and fog changed")
+    evidence.set_xlabel("encounters since the change")
     figure.savefig(path)
 
 
