@@ -67,7 +67,7 @@ def cluster(tmp_path):
 
 @PROC
 def test_a_cluster_drives_the_same_encounters_and_survives_a_worker(cluster, tmp_path):
-    plan = Campaign(Scenario(filters=("kalman", "bnn"), duration=3.0), 24, tmp_path / "here")
+    plan = Campaign(Scenario(filters=("kalman", "bnn"), duration=3.0), 14, tmp_path / "here")
     assert campaign(plan, 1) == 0
     workers = [cluster.worker() for _ in range(2)]
     there = plan._replace(folder=tmp_path / "there")
@@ -86,7 +86,7 @@ folder, nanny = Path(sys.argv[1]), int(sys.argv[2])
 end = time.monotonic() + 100
 while len(list(folder.glob("*.h5"))) < 4 and time.monotonic() < end:
     time.sleep(.01)
-if len(list(folder.glob("*.h5"))) >= 20:
+if len(list(folder.glob("*.h5"))) >= 11:
     sys.exit("too late")
 inner = [int(w) for w in Path(f"/proc/{nanny}/task/{nanny}/children").read_text().split()]
 for process in (nanny, *inner):
