@@ -26,7 +26,7 @@ from filters.posterior.kalman_transformer import (
     learn,
     precisions,
 )
-from filters.posterior.pretraining import load, misfit, pretrain, rows_of, save
+from filters.posterior.pretraining import misfit, pretrain, rows_of
 from filters.posterior.transformer_pass import forward, gradients
 
 torch.set_num_threads(1)

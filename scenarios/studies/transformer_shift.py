@@ -94,25 +94,25 @@ class Course(NamedTuple):
 
 def encounters_of(world: str, seed: int, count: int, out: Path) -> list[Encounter]:
     """So many of them, that are there or are simulated; without those that are over before there are enough looks."""
-    path, scenario = out / f"{world}-{seed}-{count}.npz", WORLDS[world]
+    path, key = out / f"{world}-{seed}-{count}.npz", f"{WORLDS[world].hash} {world} {seed}"
     if not path.exists():
-        made = [one(scenario, seed, k) for k in track(range(count), f"{world}, seed {seed}")]
+        made = [one(world, seed, k) for k in track(range(count), f"{world}, seed {seed}")]
         kept = [e for e in made if e is not None and len(e.looks) == LOOKS]
         part = path.with_suffix(".part.npz")
         columns = zip(("looks", "actions", "losses", "outcome"), zip(*kept, strict=True), strict=True)
-        np.savez(part, scenario=scenario.hash, **{name: np.array(values) for name, values in columns})
+        np.savez(part, key=key, **{name: np.array(values) for name, values in columns})
         part.replace(path)
     with np.load(path) as file:
-        if file["scenario"] != scenario.hash:
-            raise SystemExit(f"{path} is of another scenario than today's: name another --out")
+        if file.get("key") != key:
+            raise SystemExit(f"{path} is of another scenario or stream than today's: name another --out")
         rows = zip(*(file[name] for name in ("looks", "actions", "losses", "outcome")), strict=True)
         return [Encounter(*row[:3], int(row[3])) for row in rows]
 
 
-def one(scenario: Scenario, seed: int, number: int) -> Encounter | None:
-    """One encounter."""
-    rng = stream(seed, "approach", number)
-    return simulated(scenario, int(rng.integers(2**31)), rng)
+def one(world: str, seed: int, number: int) -> Encounter | None:
+    """One encounter; no two worlds share a stream, as learning would be judged by what was learnt from."""
+    rng = stream(seed, "approach", world, number)
+    return simulated(WORLDS[world], int(rng.integers(2**31)), rng)
 
 
 def trained(pool: list[Encounter], seed: int) -> Pretrained:
