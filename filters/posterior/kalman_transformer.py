@@ -19,8 +19,18 @@ For one linear layer and known noise that is Kalman's filter exactly. Before eac
 C ← λ C + (1 - λ) C_0, so that the world may move and no covariance exceeds the prior's.
 
 Memory does not grow. Forgotten is how neurons depend on one another, and what was seen but for the moments left of it.
-Features are taken as independent too: at a spread of .1 it claims deviations of f from .75 to 1.4 of those of drawn
-networks. At the spread of .5 that learns fastest on encounters, scores are so uncertain that all softmaxes are drawn.
+
+An output has two variances here: Var f, brought forward, by which is predicted and g, c are taken, and S_rr, of slopes,
+by which is gained. In one linear layer they are the same. Features are taken as independent from one another, so that
+neither is that of drawn networks; of eight encounters, 6,000 networks each, least, median and most over all open rows:
+
+    prior about     spread   Var f / drawn        S_rr / Var f         |E f less drawn|, drawn deviations
+    random weights  .1       .76, 1.10, 1.73      .53, .85, 1.18       .12 at most
+                    .5       .86, .93, 1.51       .28, .54, .66        .07
+    trained ones    .1       .15, .40, 2.87       .23, 1.00, 7.47      .32
+                    .5       .47, .57, 2.07       .20, 1.21, 1.94      .23
+
+At the spread of .4 that learns best on encounters, scores are so uncertain that nearly all softmaxes are drawn.
 """
 
 from __future__ import annotations
@@ -110,7 +120,7 @@ class KalmanTransformer:
 
     network: DecisionTransformer
     pretrained: Pretrained
-    spread: float = 0.5
+    spread: float = 0.4
     keep: float = 0.99
 
     def variances(self) -> list[float]:
