@@ -17,7 +17,7 @@ from filters.posterior.decision_transformer import (
     standardised,
     tokens,
 )
-from filters.posterior.kalman_network import PROBIT, KnownNoise
+from filters.posterior.kalman_network import FLOOR, PROBIT, KnownNoise
 from filters.posterior.kalman_transformer import (
     MEMORY,
     SURPRISE,
@@ -404,14 +404,18 @@ def test_an_update_without_a_finite_result_is_refused(learnt):
     assert (info.flag, info.weight) == (Flag.REFUSED, 0.0)
 
 
-def test_however_precisely_rows_are_seen_covariances_stay_positive(learnt):
-    engine = KalmanTransformer(NETWORK, learnt)
-    state = engine.init()
+def test_no_row_becomes_better_known_than_float64_can_tell():
+    """Of one row and the head alone, seen all but without noise: the variance falls by 1 + 1 / FLOOR, no further."""
+    engine = KalmanTransformer(NETWORK, untrained())
+    start = engine.init()
+    state = start._replace(covariances=(*(0.0 * C for C in start.covariances[:-1]), start.covariances[-1]))
     _, at, rows = passed(engine, drawn(1, 9)[0])
-    H, n = gradients(state.means, at, rows), len(rows[0])
-    for _ in range(20):
-        state = learn(state, H, np.full(n, 1e30), np.zeros(n))
-        assert all(np.linalg.eigvalsh(C).min() > 0.0 for C in state.covariances)
+    h = gradients(state.means, at, tuple(k[:1] for k in rows))
+    after = learn(state, h, np.array([1e30]), np.zeros(1))
+    a, z = rows[1][0], h[-1][rows[1][0], 0]
+    before, left = (z @ belief.covariances[-1][a] @ z for belief in (state, after))
+    assert left == pytest.approx(before / (1.0 + 1.0 / FLOOR), rel=1e-3)
+    assert np.linalg.eigvalsh(after.covariances[-1]).min() > 0.0
 
 
 def test_memory_does_not_grow_and_a_state_is_not_changed_in_place(learnt):

@@ -1,5 +1,7 @@
 """Who the Kalman transformer is compared with does what it says, from the same weights."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -127,15 +129,20 @@ def test_the_study_judges_before_it_learns_and_pairs_by_seed(tmp_path):
     assert (tmp_path / "shift.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("world", ["before", "learn"])
-def test_the_study_refuses_encounters_of_another_scenario_or_stream(world, tmp_path):
-    """A file of one world is none of another, though their scenarios are the same."""
-    study = study_of("transformer_shift")
-    other = {"before": "learn", "learn": "before"}[world]
-    for k, key in enumerate(("another", f"{study.WORLDS[other].hash} {other} 0")):
-        np.savez(tmp_path / f"{world}-0-{k}.npz", key=key)
+def test_the_study_refuses_encounters_of_another_scenario_world_or_seed(tmp_path, monkeypatch):
+    """A file of one world or seed is none of another's, though the scenario is the same."""
+    study, met = study_of("transformer_shift"), encounters(2)
+    long = np.zeros((study.LOOKS, study.WIDTH))
+    monkeypatch.setattr(study, "one", lambda world, seed, number: met[number]._replace(looks=long))
+    made = study.encounters_of("before", 0, 2, tmp_path)
+    assert [e.outcome for e in study.encounters_of("before", 0, 2, tmp_path)] == [e.outcome for e in made]
+    for world, seed in (("learn", 0), ("before", 1), ("after", 0)):
+        shutil.copy(tmp_path / "before-0-2.npz", tmp_path / f"{world}-{seed}-2.npz")
         with pytest.raises(SystemExit, match="another scenario or stream"):
-            study.encounters_of(world, 0, k, tmp_path)
+            study.encounters_of(world, seed, 2, tmp_path)
+    np.savez(tmp_path / "learn-1-2.npz", scenario="of a file that says nothing of its stream")
+    with pytest.raises(SystemExit, match="another scenario or stream"):
+        study.encounters_of("learn", 1, 2, tmp_path)
 
 
 def test_no_two_worlds_of_the_study_share_a_stream(monkeypatch):
