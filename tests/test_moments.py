@@ -129,15 +129,16 @@ def test_softmax_does_not_feel_what_all_scores_share_and_weights_add_up_to_one()
     np.testing.assert_allclose(one.slope.sum(axis=-1), 0.0, atol=1e-12)
 
 
-def test_slopes_are_those_of_regression_on_the_scores():
-    """Stein's lemma: Cov(s, a) = E[J] S."""
+@pytest.mark.parametrize(("variance", "bound"), [(0.28, 0.015), (1.0, 0.05)])
+def test_slopes_are_those_of_regression_on_the_scores(variance, bound):
+    """Stein's lemma: Cov(s, a) = E[J] S, by series and by draws; J at the mean is off by .03 and .11."""
     rng = np.random.default_rng(5)
-    mean, covariance = scores_of(1.0, 5)
+    mean, covariance = scores_of(variance, 5)
     a = rng.multivariate_normal(mean, covariance, 400_000)
     s = np.exp(a) / np.exp(a).sum(axis=1, keepdims=True)
     found = softmax(mean[None], covariance[None], rng)
     cross = (s - s.mean(axis=0)).T @ (a - a.mean(axis=0)) / len(a)
-    assert off(found.slope[0] @ covariance, cross) < 0.1
+    assert off(found.slope[0] @ covariance, cross) < bound
 
 
 def test_linear_moments_are_exact():
