@@ -6,7 +6,6 @@ import torch
 from scipy.special import ndtr
 
 from filters.losses import Loss
-from filters.posterior.checkpoint import write
 from filters.posterior.decision_transformer import (
     DecisionTransformer,
     Encounter,
@@ -18,15 +17,17 @@ from filters.posterior.decision_transformer import (
     standardised,
     tokens,
 )
-from filters.posterior.kalman_network import PROBIT, KnownNoise
+from filters.posterior.kalman_network import FLOOR, PROBIT, KnownNoise
 from filters.posterior.kalman_transformer import (
+    MEMORY,
     SURPRISE,
+    Belief,
     Flag,
     KalmanTransformer,
     learn,
     precisions,
 )
-from filters.posterior.pretraining import load, misfit, pretrain, rows_of, save
+from filters.posterior.pretraining import misfit, pretrain, rows_of
 from filters.posterior.transformer_pass import forward, gradients
 
 torch.set_num_threads(1)
@@ -68,11 +69,18 @@ def passed(engine: KalmanTransformer, encounter: Encounter):
     return u, at, np.nonzero(questions.open)
 
 
-def test_expected_costs_of_certain_answers_are_the_tables():
-    questions = asked(LOSSES)
+@pytest.mark.parametrize("least", [0.0, 3.0])
+def test_expected_costs_of_certain_answers_are_the_tables(least):
+    losses = LOSSES + least
     for outcome in (0, 1):
-        found = expected_costs(answers(Encounter(np.zeros((1, 3)), np.array([]), LOSSES, outcome)), questions)
-        np.testing.assert_allclose(found, LOSSES[:, outcome])
+        found = expected_costs(answers(Encounter(np.zeros((1, 3)), np.array([]), losses, outcome)), asked(losses))
+        np.testing.assert_allclose(found, losses[:, outcome])
+
+
+def test_a_cost_that_stands_twice_in_the_table_is_asked_once():
+    questions = asked(np.array([[0.0, 5.0], [5.0, 5.0], [1.0, 9.0], [2.0, 2.0]]))
+    np.testing.assert_array_equal(questions.costs, [0.0, 1.0, 2.0, 2.0, 5.0, 5.0, 5.0])
+    np.testing.assert_array_equal(questions.open.sum(axis=1), [1, 2, 0, 2, 0, 0, 1])
 
 
 def test_expected_costs_of_a_belief_are_bayes_and_closed_rows_are_not_asked():
@@ -101,37 +109,49 @@ def test_tokens_are_return_observation_action_and_count_places_from_the_last():
     np.testing.assert_array_equal(last[0], u[0, 3:])
 
 
-def test_what_was_trained_is_kept_and_read_back(learnt, tmp_path):
-    save(tmp_path / "one", NETWORK, learnt, {"seed": 3})
-    network, found, header = load(tmp_path / "one")
-    assert (network, header["seed"]) == (NETWORK, 3)
-    for one, other in zip((*found.weights, *found[1:]), (*learnt.weights, *learnt[1:]), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize(
-    ("engine", "told"),
-    [({"kind": "Ivon"}, "expected a DecisionTransformer"), ({"kind": "DecisionTransformer"}, "expected a Decision")],
-)
-def test_other_files_are_refused_in_one_line(engine, told, tmp_path):
-    write(tmp_path / "other", {"mean": torch.zeros(3)}, {"engine": engine})
-    with pytest.raises(ValueError, match=told):
-        load(tmp_path / "other")
-
-
-def test_weights_that_do_not_fit_are_refused_in_one_line(learnt, tmp_path):
-    save(tmp_path / "one", DecisionTransformer(3, 3, 8, 16), learnt, {})
-    with pytest.raises(ValueError, match="expected finite ones"):
-        load(tmp_path / "one")
-    save(tmp_path / "two", NETWORK, learnt._replace(mean=np.full(3, np.nan)), {})
-    with pytest.raises(ValueError, match="train it again"):
-        load(tmp_path / "two")
+def test_looks_are_standard_scores_that_end_at_five():
+    like = Pretrained((), np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0]))
+    looks = np.array([[2.0, 0.0, 3.0], [40.0, -60.0, np.nan], [np.inf, -np.inf, 30.0]])
+    np.testing.assert_array_equal(standardised(like, looks), [[1.0, -1.0, 0.0], [5.0, -5.0, 0.0], [5.0, -5.0, 5.0]])
 
 
 @pytest.mark.parametrize("looks", [np.zeros((4, 3)), np.zeros((2, 2)), np.zeros((0, 3))])
 def test_looks_that_do_not_fit_are_refused_in_one_line(looks):
     with pytest.raises(ValueError, match=r"expected 1 to 3 looks of 3, one action fewer"):
         tokens(NETWORK, looks, np.zeros(max(len(looks) - 1, 0), int), np.zeros(1))
+
+
+@pytest.mark.parametrize("actions", [[0, 4], [-1, 0], [np.nan, 0.0], [0.5, 0.0]])
+def test_actions_that_it_does_not_know_are_refused_in_one_line(actions):
+    with pytest.raises(ValueError, match=r"^found actions \[.*\], expected 0 to 3$"):
+        tokens(NETWORK, np.zeros((3, 3)), np.array(actions), np.zeros(1))
+
+
+@pytest.mark.parametrize("losses", [np.zeros((3, 2)), np.zeros((5, 2)), np.zeros((4, 3)), np.zeros(4)])
+def test_loss_tables_that_do_not_fit_are_refused_in_one_line(losses):
+    engine, (looks, actions, _, outcome) = KalmanTransformer(NETWORK, untrained()), drawn(1, 9)[0]
+    state, rng = engine.init(), np.random.default_rng(0)
+    told = r"^found a loss table \(.*\), expected \(4, 2\)$"
+    with pytest.raises(ValueError, match=told):
+        engine.forecast(state, looks, actions, losses, rng)
+    with pytest.raises(ValueError, match=told):
+        engine.update(state, Encounter(looks, actions, losses, outcome), rng)
+
+
+@pytest.mark.parametrize("outcome", [True, 1.0, np.int8(1), np.True_])
+def test_an_outcome_is_a_column_however_it_is_written(outcome):
+    engine, one = KalmanTransformer(NETWORK, untrained()), drawn(1, 9)[0]
+    found, expected = (
+        engine.update(engine.init(), one._replace(outcome=k), np.random.default_rng(0)) for k in (outcome, 1)
+    )
+    assert found[1] == expected[1]
+    np.testing.assert_array_equal(found[0].means[-1], expected[0].means[-1])
+
+
+def test_looks_are_standardised_by_those_trained_on(learnt):
+    looks = np.concatenate([e.looks for e in drawn(500, 1)])
+    np.testing.assert_allclose(learnt.mean, looks.mean(axis=0))
+    np.testing.assert_allclose(learnt.deviation, looks.std(axis=0), atol=2e-3)
 
 
 def test_pretraining_learns_the_answers(learnt):
@@ -157,27 +177,48 @@ def test_without_uncertainty_it_is_the_transformer_and_its_slopes_are_the_gradie
             np.testing.assert_allclose(found[:, r], slope.numpy(), atol=1e-8)
 
 
-def test_moments_of_outputs_are_nearly_those_of_drawn_networks():
+def networks(state: Belief, count: int) -> list[torch.Tensor]:
+    """Drawn weights (count, out, in + 1) of a belief before anything was learnt."""
+    g, layers = generator(), zip(state.means, state.covariances, strict=True)
+    return [
+        torch.as_tensor(m) + float(C[0, 0, 0]) ** 0.5 * torch.randn(count, *m.shape, generator=g, dtype=torch.float64)
+        for m, C in layers
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trained", "spread", "least", "most"),
+    [(False, 0.1, 0.45, 2.6), (False, 0.5, 0.75, 1.8), (True, 0.1, 0.14, 3.2), (True, 0.5, 0.4, 2.4)],
+)
+def test_moments_of_outputs_are_nearly_those_of_drawn_networks(trained, spread, least, most, learnt):
+    """Features that depend on one another, as those of trained weights do, are taken as independent."""
+    engine, ratios = KalmanTransformer(NETWORK, learnt if trained else untrained(), spread=spread), []
+    for encounter in drawn(4, 4):
+        u, at, rows = passed(engine, encounter)
+        inputs = torch.as_tensor(u)
+        f = torch.func.vmap(lambda *w, u=inputs: outputs(list(w), u))(*networks(engine.init(), 2_000)).numpy()
+        mean, deviation = f.mean(axis=0)[rows], f.std(axis=0)[rows]
+        assert (np.abs(at.f.mean[:, 0][rows] - mean) < 0.4 * deviation).all()
+        ratios.append(at.f.variance[:, 0][rows] / deviation**2)
+    assert least < np.min(ratios) <= np.max(ratios) < most
+
+
+def test_slopes_are_the_mean_gradients_of_drawn_networks():
+    """By Stein's lemma Cov(f, w) = C E[df/dw]."""
     engine, encounter = KalmanTransformer(NETWORK, untrained(), spread=0.1), drawn(1, 4)[0]
-    u, at, _ = passed(engine, encounter)
-    rng, state, count = np.random.default_rng(0), engine.init(), 1_500
-    draws = []
-    for _ in range(count):
-        weights = [
-            torch.as_tensor(m + C[0, 0, 0] ** 0.5 * rng.standard_normal(m.shape))
-            for m, C in zip(state.means, state.covariances, strict=True)
-        ]
-        draws.append(outputs(weights, torch.as_tensor(u)).numpy())
-    mean, deviation = np.mean(draws, axis=0), np.std(draws, axis=0)
-    assert (np.abs(at.f.mean[:, 0] - mean) < 0.5 * deviation).all()
-    ratio = at.f.variance[:, 0] ** 0.5 / deviation
-    assert 0.75 < ratio.min() <= ratio.max() < 1.4  # features that depend on one another are taken as independent
+    u, at, rows = passed(engine, encounter)
+    level, action = (torch.as_tensor(k) for k in rows)
+    slopes = torch.func.jacrev(lambda w: outputs(w, torch.as_tensor(u))[level, action])
+    drawn_slopes = torch.func.vmap(slopes, chunk_size=250)(networks(engine.init(), 1_000))
+    for found, expected in zip(gradients(engine.init().means, at, rows), drawn_slopes, strict=True):
+        expected = expected.mean(dim=0).numpy().swapaxes(0, 1)
+        assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
 
 
 def test_one_linear_layer_is_kalmans_filter():
     """With a head alone unknown and noise known, 30 encounters, rows of one encounter seen together."""
     noise, rng = 0.3, np.random.default_rng(0)
-    engine = KalmanTransformer(NETWORK, untrained(), spread=0.5, keep=1.0, likelihood=KnownNoise(noise))
+    engine = KalmanTransformer(NETWORK, untrained(), spread=0.5, keep=1.0)
     start = engine.init()
     certain = tuple(0.0 * C for C in start.covariances[:-1])
     state = start._replace(covariances=(*certain, start.covariances[-1]))
@@ -188,7 +229,7 @@ def test_one_linear_layer_is_kalmans_filter():
         u = tokens(NETWORK, standardised(engine.pretrained, encounter.looks), encounter.actions, questions.costs)
         at, rows = forward(state.means, state.covariances, u, rng), np.nonzero(questions.open)
         y, weight = rng.standard_normal(len(rows[0])), 1.0 / len(rows[0])
-        told = precisions(engine.likelihood, at.f.mean[:, 0][rows], at.f.variance[:, 0][rows], y, weight)
+        told = precisions(KnownNoise(noise), at.f.mean[:, 0][rows], at.f.variance[:, 0][rows], y, weight)
         state = learn(state, gradients(state.means, at, rows), *told)
         H = np.zeros((len(y), out, fan))
         z = np.concatenate([at.top.mean[rows[0], 0], np.ones((len(y), 1))], axis=1)
@@ -287,13 +328,42 @@ def bounded_by(name: str, learnt: Pretrained, stream: list[Encounter]) -> None:
         assert np.mean([f == Flag.OK for f in flags]) > 0.9
 
 
-def test_repeated_looks_teach_nothing(learnt):
-    engine, rng, encounter = KalmanTransformer(NETWORK, learnt), np.random.default_rng(0), drawn(1, 9)[0]
-    once, _ = engine.update(engine.init(), encounter, rng)
-    twice, info = engine.update(once, encounter, rng)
+def test_copies_of_any_of_the_last_looks_change_nothing(learnt):
+    """One after another, in turns, and with another label; until they are so long ago that they are not known."""
+    engine, rng = KalmanTransformer(NETWORK, learnt), np.random.default_rng(0)
+    one, other, *more = drawn(2 + MEMORY, 9)
+    state = engine.init()
+    for encounter in (one, other):
+        state, info = engine.update(state, encounter, rng)
+        assert info.flag != Flag.REPEATED
+    for k, copy in enumerate((one, other, other, one) * 5):
+        after, info = engine.update(state, copy._replace(outcome=k % 2), rng)
+        assert after is state
+        assert (info.flag, info.weight) == (Flag.REPEATED, 0.0)
+    for encounter in more[:-1]:
+        state, _ = engine.update(state, encounter, rng)
+    assert len(state.recent) == MEMORY
+    _, info = engine.update(state, other, rng)
     assert info.flag == Flag.REPEATED
-    for one, other in zip(once.means, twice.means, strict=True):
-        np.testing.assert_array_equal(one, other)
+    state, info = engine.update(state, one, rng)
+    assert info.flag != Flag.REPEATED
+    assert len(state.recent) == MEMORY
+
+
+def test_what_was_learnt_of_covariances_is_forgotten_where_nothing_is_learnt(learnt):
+    """Tables without a choice ask nothing: C - C_0 falls by λ each time, and means stay."""
+    engine, rng = KalmanTransformer(NETWORK, learnt, keep=0.95), np.random.default_rng(0)
+    prior = state = engine.init()
+    for encounter in drawn(20, 12):
+        state, _ = engine.update(state, encounter, rng)
+    before, steps = state, 40
+    for encounter in drawn(steps, 13):
+        state, _ = engine.update(state, encounter._replace(losses=np.full((4, 2), 3.0)), rng)
+    for C, C_20, C_0 in zip(state.covariances, before.covariances, prior.covariances, strict=True):
+        assert np.abs(C_20 - C_0).max() > 0.0
+        np.testing.assert_allclose(C - C_0, 0.95**steps * (C_20 - C_0), atol=1e-12)
+    for m, m_20 in zip(state.means, before.means, strict=True):
+        np.testing.assert_array_equal(m, m_20)
 
 
 def test_a_surprise_weighs_less(learnt):
@@ -323,6 +393,29 @@ def test_what_makes_no_finite_weights_is_none(learnt):
     assert learn(state, H, W, np.inf * pull) is None
     broken = state._replace(covariances=tuple(np.nan * C for C in state.covariances))
     assert learn(broken, H, W, pull) is None
+
+
+def test_an_update_without_a_finite_result_is_refused(learnt):
+    engine = KalmanTransformer(NETWORK, learnt)
+    state = engine.init()
+    broken = state._replace(covariances=(*state.covariances[:-1], np.nan * state.covariances[-1]))
+    after, info = engine.update(broken, drawn(1, 9)[0], np.random.default_rng(0))
+    assert after is broken
+    assert (info.flag, info.weight) == (Flag.REFUSED, 0.0)
+
+
+def test_no_row_becomes_better_known_than_float64_can_tell():
+    """Of one row and the head alone, seen all but without noise: the variance falls by 1 + 1 / FLOOR, no further."""
+    engine = KalmanTransformer(NETWORK, untrained())
+    start = engine.init()
+    state = start._replace(covariances=(*(0.0 * C for C in start.covariances[:-1]), start.covariances[-1]))
+    _, at, rows = passed(engine, drawn(1, 9)[0])
+    h = gradients(state.means, at, tuple(k[:1] for k in rows))
+    after = learn(state, h, np.array([1e30]), np.zeros(1))
+    a, z = rows[1][0], h[-1][rows[1][0], 0]
+    before, left = (z @ belief.covariances[-1][a] @ z for belief in (state, after))
+    assert left == pytest.approx(before / (1.0 + 1.0 / FLOOR), rel=1e-3)
+    assert np.linalg.eigvalsh(after.covariances[-1]).min() > 0.0
 
 
 def test_memory_does_not_grow_and_a_state_is_not_changed_in_place(learnt):

@@ -1,5 +1,7 @@
 """Who the Kalman transformer is compared with does what it says, from the same weights."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from scipy.optimize import minimize
 from scipy.special import log_ndtr
 
 from filters.losses import Loss
-from filters.posterior.decision_transformer import DecisionTransformer, Encounter, Pretrained, asked
+from filters.posterior.decision_transformer import DecisionTransformer, Encounter, Pretrained, answers, asked
 from filters.posterior.kalman_network import PROBIT
 from filters.posterior.kalman_transformer import KalmanTransformer
 from tests.studies import study_of
@@ -45,12 +47,35 @@ def test_all_begin_with_the_same_answers():
         np.testing.assert_allclose(learner.answers(one)[is_open], expected[is_open], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam"])
+def misfit_of(learner, one: Encounter) -> float:
+    """-ln p of its open answers, mean."""
+    p, right, is_open = learner.answers(one), answers(one) > 0.5, asked(one.losses).open
+    return -np.log(np.where(right, p, 1.0 - p)[is_open]).mean()
+
+
+@pytest.mark.parametrize("name", ["kalman", "sgd", "adam", "last"])
 def test_a_step_lowers_the_loss_on_what_it_was_made_on(name):
-    learner, one = everyone()[name], encounters(1)[0]
-    before = rivals.misfit(learner.weights, learner.rows([one])).item()
+    wide = {
+        "kalman": rivals.Kalman(KalmanTransformer(NETWORK, pretrained(), 0.4), np.random.default_rng(0)),
+        "last": rivals.LastLayer(NETWORK, pretrained(), 3.0, 0.99),
+    }
+    learner, one = (everyone() | wide)[name], encounters(1)[0]
+    before = misfit_of(learner, one)
     learner.learn(one)
-    assert rivals.misfit(learner.weights, learner.rows([one])).item() < before
+    assert misfit_of(learner, one) < before - 0.01
+
+
+def test_the_last_layers_mean_moves_and_its_covariance_goes_back_where_nothing_is_asked():
+    learner, met = rivals.LastLayer(NETWORK, pretrained(), 3.0, 0.9), encounters(12)
+    prior, start = learner.covariance.copy(), learner.head.copy()
+    learner.learn(met[0])
+    learnt, head = learner.covariance.copy(), learner.head.copy()
+    assert (head != start).any(axis=1).all()
+    assert np.linalg.eigvalsh(prior - learnt).max(axis=1).min() > 0.0
+    for one in met[2:]:
+        learner.learn(one._replace(losses=np.full((4, 2), 3.0)))
+    np.testing.assert_allclose(learner.covariance - prior, 0.9**10 * (learnt - prior), atol=1e-12)
+    np.testing.assert_array_equal(learner.head, head)
 
 
 def test_the_frozen_one_does_not_learn():
@@ -104,8 +129,27 @@ def test_the_study_judges_before_it_learns_and_pairs_by_seed(tmp_path):
     assert (tmp_path / "shift.png").stat().st_size > 10_000
 
 
-def test_the_study_refuses_encounters_of_another_world(tmp_path):
-    study = study_of("transformer_shift")
-    np.savez(tmp_path / "after-0-2.npz", scenario="another")
-    with pytest.raises(SystemExit, match="another scenario"):
-        study.encounters_of("after", 0, 2, tmp_path)
+def test_the_study_refuses_encounters_of_another_scenario_world_or_seed(tmp_path, monkeypatch):
+    """A file of one world or seed is none of another's, though the scenario is the same."""
+    study, met = study_of("transformer_shift"), encounters(2)
+    long = np.zeros((study.LOOKS, study.WIDTH))
+    monkeypatch.setattr(study, "one", lambda world, seed, number: met[number]._replace(looks=long))
+    made = study.encounters_of("before", 0, 2, tmp_path)
+    assert [e.outcome for e in study.encounters_of("before", 0, 2, tmp_path)] == [e.outcome for e in made]
+    for world, seed in (("learn", 0), ("before", 1), ("after", 0)):
+        shutil.copy(tmp_path / "before-0-2.npz", tmp_path / f"{world}-{seed}-2.npz")
+        with pytest.raises(SystemExit, match="another scenario or stream"):
+            study.encounters_of(world, seed, 2, tmp_path)
+    np.savez(tmp_path / "learn-1-2.npz", scenario="of a file that says nothing of its stream")
+    with pytest.raises(SystemExit, match="another scenario or stream"):
+        study.encounters_of("learn", 1, 2, tmp_path)
+
+
+def test_no_two_worlds_of_the_study_share_a_stream(monkeypatch):
+    study, met = study_of("transformer_shift"), set()
+    monkeypatch.setattr(study, "simulated", lambda scenario, seed, rng: met.add((seed, rng.integers(2**31))))
+    for world in study.WORLDS:
+        for seed in (0, 1):
+            for number in (0, 1):
+                study.one(world, seed, number)
+    assert len({seed for seed, _ in met}) == len({number for _, number in met}) == 12

@@ -105,7 +105,7 @@ def expected_costs(found: Array, questions: Asked) -> Array:
 
 def answers(encounter: Encounter) -> Array:
     """Which actions would have cost no more than was asked (L, A), in hindsight."""
-    return (encounter.losses[:, encounter.outcome] <= asked(encounter.losses).costs[:, None]).astype(float)
+    return (encounter.losses[:, int(encounter.outcome)] <= asked(encounter.losses).costs[:, None]).astype(float)
 
 
 def tokens(network: DecisionTransformer, looks: Array, actions: np.ndarray, costs: Array) -> Array:
@@ -114,12 +114,15 @@ def tokens(network: DecisionTransformer, looks: Array, actions: np.ndarray, cost
     Raises
     ------
     ValueError
-        In one line, if there are no looks, more or wider ones than the network reads, or not as many actions but one.
+        In one line, if there are no looks, more or wider ones than the network reads, not as many actions but one, or
+        some that it does not know.
     """
     steps = len(looks)
     if not 0 < steps <= network.looks or looks.shape[1] != network.features or len(actions) != steps - 1:
         found = f"looks {looks.shape} and {len(actions)} actions"
         raise ValueError(f"found {found}, expected 1 to {network.looks} looks of {network.features}, one action fewer")
+    if not np.isin(actions, np.arange(network.actions)).all():
+        raise ValueError(f"found actions {np.asarray(actions).tolist()}, expected 0 to {network.actions - 1}")
     u = np.zeros((len(costs), steps, KINDS, network.shapes[0][1] - 1))
     kinds = 1 + network.features + network.actions
     u[:, :, 0, 0] = 0.5 * np.log1p(np.maximum(costs, 0.0))[:, None]

@@ -6,7 +6,8 @@ X_i,jl = Cov(x_ji, x_li). Features, and what one part of the network makes besid
 With neurons w_a ~ N(μ_a, C_a), z = (x, 1), keys k_j of covariances K_a,jl, a query q of variances v, scores a_j:
 
     linear     E y_ja = μ_a'z̄_j,  Cov(y_ja, y_la) = z̄_j'C_a z̄_l + Σ_i (μ_ai² + C_a,ii) X_i,jl
-    norm       J = (I - 11'/d - ẑẑ'/d) / √(σ² + ε) at the mean (delta method): covariance J X J'
+    norm       ẑ = (x̄_j - mean) / σ, σ² = ε + the expected scatter of x_j's features, their means' and (1 - 1/d) times
+               their variances' mean; J = (I - 11'/d - ẑẑ'/d) / σ (delta method): covariance J X J'
     scores     E a_j = q̄'k̄_j / √d,  Cov(a_j, a_l) = Σ_a (v_a k̄_ja k̄_la + (q̄_a² + v_a) K_a,jl) / d
     softmax    s at ā, J = diag s - s s', covariance J S J', mean s_j + ½ Σ ∂²s_j/∂a_k∂a_l S_kl =
                s_j (1 + ½ (S_jj - 2 (S s)_j + 2 s'S s - s'diag S))
@@ -76,7 +77,8 @@ def linear(mean: Array, covariance: Array, x: Moments) -> Moments:
 def norm(x: Moments) -> tuple[Moments, Array]:
     """Normalised tokens, and the Jacobians (..., n, d, d)."""
     d = x.mean.shape[-1]
-    deviation = np.sqrt(x.mean.var(axis=-1, keepdims=True) + TINY)
+    scatter = x.mean.var(axis=-1, keepdims=True) + (1.0 - 1.0 / d) * x.variance.mean(axis=-1, keepdims=True)
+    deviation = np.sqrt(scatter + TINY)
     z = (x.mean - x.mean.mean(axis=-1, keepdims=True)) / deviation
     J = (np.eye(d) - 1.0 / d - z[..., :, None] * z[..., None, :] / d) / deviation[..., None]
     each = J.swapaxes(-3, -2)  # (..., d, n, d)

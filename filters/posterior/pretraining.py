@@ -1,22 +1,17 @@
-"""A decision transformer's training on logged encounters, and the file that keeps what came of it.
+"""A decision transformer's training on logged encounters.
 
 Least misfit: -ln p of each encounter's open answers, their mean, as one event tells them all.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from filters.posterior.checkpoint import read, write
 from filters.posterior.decision_transformer import (
-    LAYERS,
     DecisionTransformer,
     Encounter,
     Pretrained,
@@ -29,7 +24,6 @@ from filters.posterior.decision_transformer import (
 from filters.posterior.kalman_network import PROBIT
 
 EPOCHS, BATCH, RATE, DECAY = 25, 64, 3e-3, 1e-2
-KIND = "DecisionTransformer"
 
 
 class Rows(NamedTuple):
@@ -76,35 +70,3 @@ def pretrain(
             adam.step()
             fall.step()
     return like._replace(weights=tuple(w.detach().double().numpy() for w in weights))
-
-
-def save(
-    path: str | os.PathLike[str], network: DecisionTransformer, pretrained: Pretrained, header: Mapping[str, Any]
-) -> None:
-    """Write what was trained and what is to be known of it, all at once or not at all."""
-    parts = {**dict(zip(LAYERS, pretrained.weights, strict=True)), "mean": pretrained.mean}
-    tensors = {name: torch.as_tensor(part) for name, part in {**parts, "deviation": pretrained.deviation}.items()}
-    write(path, tensors, {**header, "engine": {"kind": KIND, **asdict(network)}})
-
-
-def load(path: str | os.PathLike[str]) -> tuple[DecisionTransformer, Pretrained, dict[str, Any]]:
-    """What `save` wrote.
-
-    Raises
-    ------
-    ValueError
-        In one line, if the file is missing, damaged, or of something else.
-    """
-    tensors, header = read(path)
-    told = dict(header["engine"])
-    if told.pop("kind", None) != KIND or set(told) != set(DecisionTransformer.__dataclass_fields__):
-        raise ValueError(f"{path}: found {header['engine']}, expected a {KIND} that `pretraining.save` wrote")
-    network = DecisionTransformer(**told)
-    looks = (network.features,)
-    expected = {**dict(zip(LAYERS, network.shapes, strict=True)), "mean": looks, "deviation": looks}
-    found = {name: tuple(part.shape) for name, part in tensors.items()}
-    if found != expected or not all(torch.isfinite(part).all() for part in tensors.values()):
-        raise ValueError(f"{path}: found tensors {found}, expected finite ones {expected}; train it again")
-    arrays = {name: part.double().numpy() for name, part in tensors.items()}
-    weights = tuple(arrays[name] for name in LAYERS)
-    return network, Pretrained(weights, arrays["mean"], arrays["deviation"]), header
