@@ -164,5 +164,5 @@ def test_what_no_kernel_has_is_refused():
 
 @pytest.mark.parametrize("wrong", [{"period": 0.0}, {"period": float("nan")}, {"period": 60.0, "length": 0.3}])
 def test_waves_that_harmonics_cannot_make_are_refused(wrong):
-    with pytest.raises(ValueError, match="expected a period above 0 and a length of 0.4 or more"):
+    with pytest.raises(ValueError, match="expected a period above 0 and a length of"):
         Periodic(**wrong)
