@@ -142,7 +142,7 @@ def test_what_was_learnt_lately_is_no_longer_odd(first):
         features[:, SHAPE] += 3.0 * first.network.deviation[SHAPE]
         return features
 
-    late = [(met(k), k // 2 % 2) for k in range(deployed.LATE)]
+    late = [(met(k), k // 2 % 2) for k in range(deployed.ENOUGH)]
     frames = Frames(met(99), np.full(12, 0.6))
     found = first.evidence(first.model.posterior, frames.features, 0)
     known = first.known(first.model.posterior, late, 0)

@@ -32,7 +32,7 @@ from filters.spec import BARRIER, CLASSES, FEATURES, Array
 
 DRAWS = 64
 WORTH = 10.0  # of an encounter's frames, which share one label; with the bound chosen on root seeds 6 to 8
-LATE = 30  # labelled encounters that tell what objects are like lately; chosen on the same
+ENOUGH, LATE = 30, 60  # labelled encounters that tell what objects are like lately; chosen on 6 to 8 and 19 to 21
 FEWEST = 50  # frames of each class to learn from
 EVEN = np.full(len(CLASSES), -np.log(len(CLASSES)))
 
@@ -114,7 +114,7 @@ class Deployed(NamedTuple):
         As in training, one half is learnt, by the other is seen how odd known objects look.
         """
         trained = self.model.known[:1]
-        if len(late) < LATE:
+        if len(late) < ENOUGH:
             return trained
         halves = [[labelled(*each) for each in late[k::2]] for k in (0, 1)]
         (features, label), (fresh, _) = (tuple(map(np.concatenate, zip(*half, strict=True))) for half in halves)
