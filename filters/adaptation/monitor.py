@@ -31,7 +31,7 @@ from filters.adaptation.streaming import look
 from filters.adaptation.wrapped import Wrapped
 from filters.posterior.spec import Data, State
 
-BANDS = ((0.02, 0.25), (1.0 / 6.0, 0.7), (1.0, 0.05))  # upper ends of u, and the diverged batches' shares
+BANDS = ((0.02, 0.3), (0.2, 0.65), (1.0, 0.05))  # upper ends of u, and the diverged batches' shares
 AGAIN = 1.0 / 32.0  # share of calm batches with so high an excess: one below is calm again
 LONGEST = 20  # batches of an alarm
 WINDOW = 400  # calm batches that are compared with

@@ -30,8 +30,8 @@ from study import parser_of, students
 
 from filters.streams import stream
 
-FIRST = 300  # seed
-CLEAR_SEEDS, EACH = (300, 301, 302, 303), 300  # encounters in clear air, of each of these seeds
+FIRST = 400  # seed
+CLEAR_SEEDS, EACH = (400, 401, 402, 403), 300  # encounters in clear air, of each of these seeds
 LEARN, FOGGED, MET = 400, 120, 60  # encounters to learn from, in fog, and of these met by each network
 CLEAR, FOG = (90.0, 2000.0), (15.0, 25.0)  # m
 POOLS = (*((seed, "learn", EACH, CLEAR) for seed in CLEAR_SEEDS), (FIRST, "fog", FOGGED, FOG))

@@ -5,8 +5,8 @@
 
 It gives, and prints, the commands that a user would: campaigns of 400 encounters of scenarios/regime_shift.py or
 sensor_swap.py, root seeds 11, 12, ... to report on, and the next ones, on which the calendar and `deployed.LATE` were
-chosen; other settings on 6 to 8. What is there is not driven again, and a folder that an earlier fogsim has finished is taken
-as it is.
+chosen; other settings on 6 to 8. What is there is not driven again, and a folder that an earlier fogsim has finished is
+taken as it is.
 
 A deployment begins at an encounter of the first 130, drawn at random, so that the change comes 20 to 150 encounters
 after it, which nobody knows. To retrain is to deploy the posterior that goes on learning, for a cost that is told
