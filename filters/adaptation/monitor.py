@@ -14,7 +14,8 @@ of a warm posterior that goes on learning is true up to what it learns.
 Hysteresis: an alarm ends after so many batches in a row whose excess (`streaming`) is as in calm: the posterior knows
 again what it does not know. In fog, costs may stay above those in clear air for ever; so they are then collected anew.
 Excesses may too: after `LONGEST` batches the alarm ends all the same, and what is then is the calm to compare with.
-The bet, and the way back, are derived here.
+The bet, and the way back, are derived here. It is surprise that is watched: where a network says in a new world that it
+does not know, labels surprise it little, and the alarm is late.
 """
 
 from __future__ import annotations
