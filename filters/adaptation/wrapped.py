@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +17,7 @@ Own = TypeVar("Own")
 
 
 @dataclass(frozen=True)
-class Wrapped(Generic[State, Own]):
+class Wrapped(ABC, Generic[State, Own]):
     """Everything but learning; `State` is the other engine's, `Own` this one's."""
 
     engine: Engine[State]
@@ -29,9 +30,9 @@ class Wrapped(Generic[State, Own]):
     def likelihood(self) -> Any:
         return self.engine.likelihood
 
+    @abstractmethod
     def inner(self, state: Own) -> State:
         """The posterior that a state holds."""
-        raise NotImplementedError
 
     def look(self, state: Own, data: Data, rng: torch.Generator, draws: int = DRAWS) -> Look:
         return look(self.engine, self.inner(state), data, rng, draws)
