@@ -124,6 +124,15 @@ def test_bets_add_up_as_shiryaev_and_roberts_have_it():
         np.testing.assert_allclose(watch.statistics, expected, rtol=1e-12)
 
 
+def test_it_is_the_mean_of_both_that_rings():
+    rng = np.random.default_rng(2)
+    watch, signs = warm(rng)._replace(statistics=(70.0, 3.0)), Signs(50.0, 0.1, (0.0, 0.0))
+    cost, strangeness = (bet(p) for p in p_values(watch.signs, signs))
+    mean = (71.0 * cost + 4.0 * strangeness) / 2.0
+    assert Monitor(run=0.999 * mean).update(watch, signs, 0.0).alarm
+    assert not Monitor(run=1.001 * mean).update(watch, signs, 0.0).alarm
+
+
 def test_ranks_alone_count():
     """Any rising function of a sign or an input says the same, and an input that never changes says nothing."""
     rng = np.random.default_rng(1)
