@@ -28,7 +28,7 @@ from fogsim.commands import check_new
 from fogsim.debt_picture import draw
 from fogsim.errors import UserError, one_line
 from fogsim.folders import alone, replace_file
-from fogsim.indebted import Entry, follow
+from fogsim.indebted import Entry, follow, lessons
 from fogsim.labelled import encounters, logs_of
 
 AUDIT = "debt.jsonl"
@@ -56,7 +56,7 @@ def debt(folder: Path, checkpoint: Path | None, policy: RetrainPolicy, plot: Pat
     found = track(
         encounters(folder), f"following {folder}", total=count, console=console, disable=not console.is_terminal
     )
-    entries = list(follow((e for e in found if e is not None), first, policy))
+    entries = list(follow(lessons((e for e in found if e is not None), first), first, policy))
     if not entries:
         raise UserError(f"{folder} has nothing to learn from, expected bags or barriers that a lidar looked at")
     show(entries, count, policy, folder)

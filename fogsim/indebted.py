@@ -1,8 +1,8 @@
 """A deployed classifier beside one that goes on learning, encounter by encounter: what the first comes to owe.
 
-Both say P(barrier) by the frames up to the decision point, and for the evidence by all frames until the object is
-reached. Once the encounter has ended its class is known, the account is drawn up (`filters.adaptation.debt`), and the
-second learns: the posterior of its weights, and what objects are like lately. Where the policy fires, the second is
+Both say P(barrier) by the frames up to the decision point. Once the encounter has ended its class is known, the account
+is drawn up (`filters.adaptation.debt`), and the second learns from all frames until the object was reached: the
+posterior of its weights, what objects are like lately, and how many were new. Where the policy fires, the second is
 deployed in the place of the first, and goes on learning itself.
 The place of the object is left out of the decision: it is to brake for a barrier, wherever it stands.
 """
@@ -21,6 +21,15 @@ from filters.spec import Array
 from fogsim.labelled import Labelled
 
 BOUND = 20.0  # nats by which surprise alone can teach; chosen on campaigns of root seeds 6 to 8
+
+
+class Lesson(NamedTuple):
+    """One encounter: P(barrier) by what had been learnt before, how its label was learnt, and the model with it."""
+
+    encounter: Labelled
+    believed: float
+    learnt: Info
+    model: Model
 
 
 class Entry(NamedTuple):
@@ -44,22 +53,32 @@ class Entry(NamedTuple):
         return stakes.loss(self.deployed, label), stakes.loss(self.believed, label)
 
 
-def follow(encounters: Iterable[Labelled], deployed: Deployed, policy: RetrainPolicy, seed: int = 0) -> Iterator[Entry]:
-    """The entries of encounters in their order."""
+def lessons(encounters: Iterable[Labelled], deployed: Deployed, seed: int = 0) -> Iterator[Lesson]:
+    """What becomes of a classifier that learns from encounters in their order."""
     streaming, rng = Streaming(deployed.engine, BOUND), generator(seed, "streaming")
-    stream, state = streaming.init(deployed.model.posterior), policy.init()
-    learning = serving = deployed.model
+    stream, model = streaming.init(deployed.model.posterior), deployed.model
     late: deque[tuple[Array, int]] = deque(maxlen=LATE)
+    odd: deque[float] = deque(maxlen=LATE)
+    novel = 0.0
     for found in encounters:
-        both = learning, serving
-        p, p0 = (deployed.probability(model, found.asked, seed) for model in both)
-        late_p, late_p0 = (deployed.probability(model, found.seen, seed) for model in both)
-        state, account = policy.update(state, found.stakes, p, p0, found.label, (late_p, late_p0))
+        p = deployed.probability(model, found.asked, seed)
+        odd.append(deployed.novelty(model, found.seen, seed))
+        novel += odd[-1]
         stream, learnt = streaming.update(stream, deployed.rows(found.seen.features, found.label), rng)
         late.append((found.seen.features, found.label))
-        learning = Model(stream.posterior, deployed.known(stream.posterior, list(late), seed))
-        information, firing = deployed.engine.kl(learning.posterior, serving.posterior), None
+        known = deployed.known(stream.posterior, list(late), seed)
+        model = Model(stream.posterior, known, novel, sum(odd) / len(odd))
+        yield Lesson(found, p, learnt, model)
+
+
+def follow(lessons: Iterable[Lesson], deployed: Deployed, policy: RetrainPolicy, seed: int = 0) -> Iterator[Entry]:
+    """The entries of lessons in their order."""
+    state, serving = policy.init(), deployed.model
+    for found, p, learnt, model in lessons:
+        p0 = deployed.probability(serving, found.asked, seed)
+        state, account = policy.update(state, found.stakes, p, p0, found.label)
+        information, firing = deployed.engine.kl(model.posterior, serving.posterior), None
         if account.retrain:
-            firing = record(policy, account, information, (serving.hash, learning.hash))
-            serving, state = learning, policy.init()
-        yield Entry(found, p, p0, account, information, learnt, learning, firing)
+            firing = record(policy, account, information, (serving.hash, model.hash))
+            serving, state = model, policy.init()
+        yield Entry(found, p, p0, account, information, learnt, model, firing)

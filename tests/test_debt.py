@@ -234,10 +234,3 @@ def test_settings_out_of_range_are_refused(wrong):
 def test_stakes_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="expected"):
         Stakes(*wrong)
-
-
-def test_evidence_may_be_of_what_was_said_later_debt_is_of_the_decision():
-    policy, state = RetrainPolicy(20.0, 100.0), RetrainPolicy(20.0, 100.0).init()
-    _, account = policy.update(state, EQUAL, 0.75, 0.25, 1, (0.9, 0.2))
-    assert (account.debt, account.evidence) == pytest.approx((0.5, log(4.5)))
-    assert not policy.update(state, EQUAL, 0.75, 0.25, 1, (float("nan"), 0.3))[1].counted

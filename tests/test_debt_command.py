@@ -12,7 +12,7 @@ from scipy.special import expit
 from filters import bnn
 from filters.adaptation import deployed
 from filters.adaptation.debt import RetrainPolicy, Stakes
-from filters.adaptation.deployed import Frames, Model
+from filters.adaptation.deployed import Frames
 from filters.adaptation.streaming import Flag
 from filters.belief import normalise
 from filters.bnn import BayesianNetwork
@@ -26,7 +26,7 @@ from fogsim.campaigns import MANIFEST, Campaign
 from fogsim.cli import main
 from fogsim.debt_command import AUDIT
 from fogsim.followers import model_of
-from fogsim.indebted import follow
+from fogsim.indebted import follow, lessons
 from fogsim.labelled import Labelled, encounters, logs_of, read
 from fogsim.log import Replay
 from fogsim.scenario import Driver, Hazard, Scenario
@@ -147,8 +147,8 @@ def test_what_was_learnt_lately_is_no_longer_odd(first):
     found = first.evidence(first.model.posterior, frames.features, 0)
     known = first.known(first.model.posterior, late, 0)
     assert len(known) == 2
-    assert first.unknown(first.model, frames, found) > 0.9
-    assert first.unknown(Model(first.model.posterior, known), frames, found) < 0.1
+    assert first.unknown(first.model.known, frames, found) > 0.9
+    assert first.unknown(known, frames, found) < 0.1
     assert first.known(first.model.posterior, late[1:], 0) == first.model.known
     one_class = [(features, 0) for features, _ in late]
     assert first.known(first.model.posterior, one_class, 0) == first.model.known
@@ -161,7 +161,7 @@ def test_moments_are_those_of_the_draws(first):
 
 
 def test_nothing_is_owed_before_anything_is_learnt(first):
-    entry = next(follow([made(0, 1, some(5))], first, RetrainPolicy(50.0, 100.0)))
+    entry = next(follow(lessons([made(0, 1, some(5))], first), first, RetrainPolicy(50.0, 100.0)))
     assert entry.believed == entry.deployed
     assert (entry.account.debt, entry.account.evidence) == (0.0, 0.0)
     assert entry.information > 0.0  # and then it was learnt
@@ -169,14 +169,17 @@ def test_nothing_is_owed_before_anything_is_learnt(first):
 
 def test_what_is_said_of_an_encounter_knows_nothing_of_its_label(first):
     before = [made(k, k % 2, some(5, k % 2, k)) for k in range(3)]
-    ends = [list(follow([*before, made(3, y, some(5))], first, RetrainPolicy(50.0, 100.0)))[-1] for y in (0, 1)]
+    ends = [
+        list(follow(lessons([*before, made(3, y, some(5))], first), first, RetrainPolicy(50.0, 100.0)))[-1]
+        for y in (0, 1)
+    ]
     assert ends[0].believed == ends[1].believed
     assert ends[0].account.evidence != ends[1].account.evidence
 
 
 def test_a_world_that_has_changed_makes_it_fire_and_the_new_one_serves(first):
     stale = [made(k, k // 2 % 2, some(8, k // 2 % 2, k, shift=1.0)) for k in range(80)]
-    entries = list(follow(stale, first, RetrainPolicy(20.0, 1000.0)))
+    entries = list(follow(lessons(stale, first), first, RetrainPolicy(20.0, 1000.0)))
     firings = [e for e in entries if e.firing]
     assert firings
     told = firings[0].firing
@@ -190,16 +193,38 @@ def test_a_world_that_has_changed_makes_it_fire_and_the_new_one_serves(first):
     assert after.account.debt == after.account.regret == 0.0  # and the account begins anew
 
 
-def test_debt_is_by_the_decision_and_evidence_by_the_end(first):
-    """What is seen after the decision says nothing of the decision, and all of the label."""
-    before = [made(k, k // 2 % 2, some(8, k // 2 % 2, k, shift=1.0)) for k in range(40)]
+def test_what_is_seen_after_the_decision_says_nothing_of_it_and_is_learnt(first):
+    before = [made(k, k // 2 % 2, some(8, k // 2 % 2, k, shift=1.0)) for k in range(3)]
     asked, later = some(5, 0, 50), some(5, 1, 51, shift=1.0)
-    ends = [
-        list(follow([*before, made(40, 1, asked, end)], first, RetrainPolicy(20.0, 1000.0)))[-1]
-        for end in (asked, later)
-    ]
-    assert ends[0].account.regret == ends[1].account.regret
-    assert ends[0].account.evidence != ends[1].account.evidence
+    ends = [list(lessons([*before, made(40, 1, asked, end)], first))[-1] for end in (asked, later)]
+    assert ends[0].believed == ends[1].believed
+    assert ends[0].model.hash != ends[1].model.hash
+
+
+def test_in_a_new_world_a_learner_of_few_labels_is_not_sure(first):
+    """As a rule of succession is of n encounters that were none of these, as often as these come up lately."""
+    features = some(8, 1, 7)
+    assert first.model.doubt == 0.0
+    sure = first.probability(first.model, Frames(features, np.zeros(8)), 0)
+    for novel, share in ((0.0, 1.0), (4.0, 0.5), (96.0, 1.0)):
+        model = first.model._replace(novel=novel, share=share)
+        w = share * deployed.PRIOR / (novel + deployed.PRIOR)
+        assert model.doubt == pytest.approx(w)
+        p = first.probability(model, Frames(features, np.zeros(8)), 0)
+        assert p == pytest.approx((1.0 - w) * sure + w / 2.0)
+        assert model.hash != first.model.hash
+
+
+def test_encounters_that_are_new_are_counted_and_what_is_known_is_not(first):
+    """By what training knew, whatever was learnt since."""
+    known = [made(k, k // 2 % 2, some(8, k // 2 % 2, k)) for k in range(12)]
+    new = [made(k, k // 2 % 2, some(8, k // 2 % 2, k, shift=3.0)) for k in range(deployed.LATE)]
+    last = list(lessons(known, first))[-1].model
+    assert last.share == pytest.approx(last.novel / 12)
+    assert last.share < 0.1
+    last = list(lessons([*known, *new], first))[-1].model
+    assert last.share > 0.9
+    assert last.novel == pytest.approx(deployed.LATE * last.share, abs=1.2)
 
 
 @pytest.mark.parametrize("what", ["wrong labels", "constant inputs", "duplicates", "not finite"])
@@ -213,7 +238,9 @@ def test_no_stream_makes_the_debt_no_number(first, what):
         ),
     }[what]
     label = {"duplicates": lambda k: 1}.get(what, lambda k: k % 2)
-    entries = list(follow([made(k, label(k), frames(k)) for k in range(30)], first, RetrainPolicy(20.0, 100.0)))
+    entries = list(
+        follow(lessons([made(k, label(k), frames(k)) for k in range(30)], first), first, RetrainPolicy(20.0, 100.0))
+    )
     for e in entries:
         assert np.isfinite([e.account.debt, e.account.evidence, e.information]).all()
         assert all(part.isfinite().all() for part in e.model.posterior.means)

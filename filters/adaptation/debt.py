@@ -2,9 +2,8 @@
 
 The name is of Katz 2026 (arXiv 2603.25480, retraining as approximate Bayesian inference), of which only the abstract
 could be read: every equation here is derived. One step is one encounter, whose label y is told after it. Both
-posteriors say p(barrier) before it, p_t of q_(t-1) and p_0 of q_0; r is of what they say at the decision, L may be of
-what they say later, of all that was seen before the label. Of a false alarm that costs C_fa and a miss C_miss
-it is right to brake from τ = C_fa / (C_fa + C_miss) on, and
+posteriors say p(barrier) at its decision, p_t of q_(t-1) and p_0 of q_0. Of a false alarm that costs C_fa and a miss
+C_miss it is right to brake from τ = C_fa / (C_fa + C_miss) on, and
 
     information debt   KL(q_t ‖ q_0)
     decision debt      D_t = Σ r_t,   r_t = (C_fa + C_miss) |p_t - τ| 1[p_0 and p_t lie on different sides of τ]
@@ -127,7 +126,6 @@ class RetrainPolicy:
         believed: float,
         deployed: float,
         label: int,
-        later: tuple[float, float] | None = None,
     ) -> tuple[State, Account]:
         """One step.
 
@@ -140,17 +138,13 @@ class RetrainPolicy:
         believed, deployed : float
             p_t and p_0 of a barrier, both said before the label was known: else `alpha` promises nothing.
         label : int
-            1 a barrier.
-        later : (float, float), optional
-            Both again, where more was seen after the decision but the label was not yet known: the evidence is of
-            these. A step of which any of all these is no number in range counts as none and is flagged.
+            1 a barrier. A step of which any of the three is no number in range counts as none and is flagged.
         """
-        said = (believed, deployed, *(later or (believed, deployed)))
-        if not (label in (0, 1) and all(0.0 <= p <= 1.0 for p in said)):
+        if not (label in (0, 1) and all(0.0 <= p <= 1.0 for p in (believed, deployed))):
             return state, self.account(state, 0.0, False)
-        p, p0, late, late0 = (min(max(float(p), CLIP), 1.0 - CLIP) for p in said)
+        p, p0 = (min(max(float(p), CLIP), 1.0 - CLIP) for p in (believed, deployed))
         regret = stakes.regret(p, p0)
-        ratio = log(late / late0) if label else log((1.0 - late) / (1.0 - late0))
+        ratio = log(p / p0) if label else log((1.0 - p) / (1.0 - p0))
         debt, evidence = state.debt + regret, state.evidence + ratio
         highest, largest = max(state.highest, evidence), max(state.largest, regret)
         state = State(state.steps + 1, debt, evidence, highest, largest)

@@ -6,13 +6,20 @@ it says of an encounter is what the filter says, from even odds, up to those mom
 the checkpoint (`network_filter`), and a third hypothesis, "none of these" (`bnn`, `novelty`).
 
 What a network has learnt from is no longer odd. So beside what objects were like in training a model holds what they
-were like lately: a candidate is none of these only as far as it is odd to both. Taking the less odd is derived here.
+were like lately: a candidate is none of these only as far as it is odd to both. But in a world that is new a network of
+few labels is too sure: beside n labelled encounters that were none of these to training, and where such are a share v
+of the last ones, it says
+
+    (1 - w) p + w / 2,   w = v c / (n + c)
+
+as a rule of succession has it whose prior is worth c = `PRIOR` encounters. Both are derived here.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +40,7 @@ from filters.spec import BARRIER, CLASSES, FEATURES, Array
 DRAWS = 64
 WORTH = 10.0  # of an encounter's frames, which share one label; with the bound chosen on root seeds 6 to 8
 ENOUGH, LATE = 30, 60  # labelled encounters that tell what objects are like lately; chosen on 6 to 8 and 19 to 21
+PRIOR = 4.0  # encounters; chosen on 19 to 21
 FEWEST = 50  # frames of each class to learn from
 EVEN = np.full(len(CLASSES), -np.log(len(CLASSES)))
 
@@ -49,10 +57,19 @@ class Frames(NamedTuple):
 
 
 class Model(NamedTuple):
-    """The posterior of the weights, and what known objects are like: in training, and lately if that was learnt."""
+    """The posterior of the weights; what known objects are like, in training, and lately if that was learnt; how many
+    labelled encounters were none of these to training, and their share of the last ones.
+    """
 
     posterior: Neurons
     known: tuple[Known, ...]
+    novel: float = 0.0
+    share: float = 0.0
+
+    @property
+    def doubt(self) -> float:
+        """w, in what it says of anything."""
+        return self.share * PRIOR / (self.novel + PRIOR)
 
     @property
     def hash(self) -> str:
@@ -62,7 +79,8 @@ class Model(NamedTuple):
             for k, own in enumerate(self.known)
             for name, t in own._asdict().items()
         }
-        return fingerprint(dict(leaves(self.posterior)) | tables, {})
+        counts = {"novel": torch.tensor(self.novel), "share": torch.tensor(self.share)}
+        return fingerprint(dict(leaves(self.posterior)) | tables | counts, {})
 
 
 class Deployed(NamedTuple):
@@ -82,7 +100,7 @@ class Deployed(NamedTuple):
 
     def evidence(self, posterior: Neurons, features: Array, seed: int) -> Array:
         """What frames (n, F) are worth under draws of a posterior (n, S, K), the same random numbers for any two."""
-        weights = self.engine.sample(posterior, generator(seed, "debt"), DRAWS)
+        weights = draws_of(self.engine, posterior, seed)
         with torch.inference_mode():
             x = torch.tensor(self.inputs(features), dtype=torch.float32)
             logits = self.engine.network.forward(weights, x)[..., 0].T.double().numpy()
@@ -90,19 +108,25 @@ class Deployed(NamedTuple):
 
     def probability(self, model: Model, frames: Frames, seed: int) -> float:
         """P(barrier) by a candidate's frames; those that are not finite are left out, and it is NaN if none is left."""
-        frames = frames.where(np.asarray(np.isfinite(frames.features).all(axis=1)))
+        frames = finite(frames)
         if not len(frames.features):
             return float("nan")
         found = self.evidence(model.posterior, frames.features, seed)
         tau = self.network.tau[[seen(frame) for frame in frames.features]]
         p = np.exp(average(fused(EVEN, (tau[:, None, None] * found).sum(axis=0))))
-        u = self.unknown(model, frames, found)
-        return float(((1.0 - u) * p + u * np.exp(EVEN))[BARRIER])
+        sure = (1.0 - self.unknown(model.known, frames, found)) * (1.0 - model.doubt)
+        return float((sure * p + (1.0 - sure) * np.exp(EVEN))[BARRIER])
 
-    def unknown(self, model: Model, frames: Frames, found: Array) -> float:
+    def novelty(self, model: Model, frames: Frames, seed: int) -> float:
+        """P("none of these") to training by a candidate's frames; 0 if none is finite."""
+        frames = finite(frames)
+        found = self.evidence(model.posterior, frames.features, seed)
+        return self.unknown(model.known[:1], frames, found)
+
+    def unknown(self, known: tuple[Known, ...], frames: Frames, found: Array) -> float:
         """P("none of these"), as `bnn.BayesianNetwork` has it, of frames with their evidence (n, S, K)."""
         clear = in_clear(frames.features)
-        odd = np.min([bnn.oddness(self.network, known, clear, found) for known in model.known], axis=0)
+        odd = np.min([bnn.oddness(self.network, own, clear, found) for own in known], axis=0)
         log_odds = float(logit(bnn.NONE_OF_THESE))
         for step in bnn.TEMPER * frames.driven / bnn.PACE * odd:
             log_odds = float(np.clip(log_odds + step, -bnn.SUREST, bnn.SUREST))
@@ -123,6 +147,17 @@ class Deployed(NamedTuple):
         found = information(fused(self.evidence(posterior, fresh, seed), self.network.prior))
         regression, precision = novelty.learn(features, label, np.ones(len(label)))
         return *trained, novelty.calibrate(regression, precision, fresh, found, np.ones(len(fresh)))
+
+
+@lru_cache(maxsize=4)  # the model that is deployed and the one that learns are asked several times an encounter
+def draws_of(engine: KalmanNetwork, posterior: Neurons, seed: int) -> torch.Tensor:
+    """Of the weights."""
+    return engine.sample(posterior, generator(seed, "debt"), DRAWS)
+
+
+def finite(frames: Frames) -> Frames:
+    """Those frames that are."""
+    return frames.where(np.asarray(np.isfinite(frames.features).all(axis=1)))
 
 
 def labelled(features: Array, label: int) -> tuple[Array, Array]:

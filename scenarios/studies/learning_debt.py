@@ -33,14 +33,15 @@ from filters.posterior.served import use_one_thread
 from filters.streams import stream
 from filters.trained import shipped
 from fogsim.campaigns import RESULTS
-from fogsim.indebted import Entry, follow
+from fogsim.indebted import Entry, follow, lessons
 from fogsim.labelled import encounters, logs_of
 
 SCENARIOS = ("regime_shift", "sensor_swap")
-FIRST, ENCOUNTERS, SHIFT, LATEST = 11, 400, 150, 130  # root seed; encounters in all, before the change, and to begin in
-COSTS = (20.0, 50.0)
-HORIZON = 1000.0
-PERIODS = (20, 30, 40, 50, 60, 80, 100, 120, 150, 200)
+FIRST, OTHERS = 23, 19  # root seeds
+ENCOUNTERS, SHIFT, LATEST = 650, 150, 130  # in all, before the change, and to begin in
+COSTS = (20.0, 50.0, 100.0, 200.0)
+HORIZON = 500.0
+PERIODS = (20, 30, 40, 50, 60, 80, 100, 120, 150, 200, 250, 300, 400)
 STEP = 10  # encounters: all periods are multiples of it
 
 
@@ -74,7 +75,8 @@ def course(folder: Path, seed: int) -> Course:
     use_one_thread()
     start = int(stream(seed, "deployment").integers(LATEST))
     first, known = deployed.load(shipped("bnn")), [e for e in encounters(folder) if e and e.number >= start]
-    entries = {cost: list(follow(known, first, RetrainPolicy(cost, HORIZON))) for cost in COSTS}
+    learnt = list(lessons(known, first))
+    entries = {cost: list(follow(learnt, first, RetrainPolicy(cost, HORIZON))) for cost in COSTS}
     some = entries[COSTS[0]]
     table = losses(some, first)
     calendars = {cost: {period: calendar(table, period, cost) for period in PERIODS} for cost in COSTS}
@@ -179,13 +181,14 @@ def main() -> None:
     parser.add_argument("--scenario", choices=SCENARIOS, default=SCENARIOS[0])
     parser.add_argument("--others", type=int, default=3)
     given = parser.parse_args()
-    seeds, out = range(FIRST, FIRST + given.seeds + given.others), given.out / given.scenario
+    others = [OTHERS + k for k in range(given.others)]
+    seeds, out = [*range(FIRST, FIRST + given.seeds), *others], given.out / given.scenario
     for seed in seeds:
         drive(given.scenario, out / str(seed), seed, given.jobs)
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         found = dict(zip(seeds, pool.map(course, [out / str(seed) for seed in seeds], seeds), strict=True))
-    mine, others = {seed: found[seed] for seed in seeds[: given.seeds]}, [found[seed] for seed in seeds[given.seeds :]]
-    best = [report(mine, others, cost) for cost in COSTS][-1]
+    mine = {seed: found[seed] for seed in seeds[: given.seeds]}
+    best = [report(mine, [found[seed] for seed in others], cost) for cost in COSTS][-1]
     draw(mine, best, out / f"{given.scenario}.png")
 
 
