@@ -215,16 +215,16 @@ def test_in_a_new_world_a_learner_of_few_labels_is_not_sure(first):
         assert model.hash != first.model.hash
 
 
-def test_encounters_that_are_new_are_counted_and_what_is_known_is_not(first):
+def test_encounters_that_are_new_are_counted_and_what_is_known_is_not(first, folder):
     """By what training knew, whatever was learnt since."""
-    known = [made(k, k // 2 % 2, some(8, k // 2 % 2, k)) for k in range(12)]
-    new = [made(k, k // 2 % 2, some(8, k // 2 % 2, k, shift=3.0)) for k in range(deployed.LATE)]
-    last = list(lessons(known, first))[-1].model
-    assert last.share == pytest.approx(last.novel / 12)
-    assert last.share < 0.1
-    last = list(lessons([*known, *new], first))[-1].model
-    assert last.share > 0.9
-    assert last.novel == pytest.approx(deployed.LATE * last.share, abs=1.2)
+    known = [e for e in encounters(folder) if e]
+    width = np.zeros(len(FEATURES))
+    width[SHAPE] = 5.0 * first.network.deviation[SHAPE]
+    new = [e._replace(seen=e.seen._replace(features=e.seen.features + width)) for e in known]
+    before, after = (list(lessons(met, first))[-1].model for met in (known, [*known, *new]))
+    assert before.novel < 1.0
+    assert after.novel - before.novel > len(new) - 0.5
+    assert after.share == pytest.approx(after.novel / (2 * len(known)))
 
 
 @pytest.mark.parametrize("what", ["wrong labels", "constant inputs", "duplicates", "not finite"])
