@@ -24,9 +24,9 @@ def kernels():
 
     The others meanwhile begin with the files of most tests, those of the networks, which need no kernels.
     """
-    from filters.jit import cache_folder
+    from filters.jit import compiled_before
 
-    if os.environ.get("PYTEST_XDIST_WORKER") == "gw1" and not cache_folder().exists():
+    if os.environ.get("PYTEST_XDIST_WORKER") == "gw1" and not compiled_before():
         from fogsim.runner import run
         from fogsim.scenario import Scenario
 

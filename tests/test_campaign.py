@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from filters import jit
 from fogsim import campaign_command, campaigns, cli, results
 from fogsim.campaign_command import campaign
 from fogsim.campaigns import FAILURES, MANIFEST, RESULTS, Campaign, parse_sweep
@@ -191,10 +192,13 @@ def test_failures_are_kept_with_their_cause_until_they_are_tried_again(whole, tm
 def test_a_first_encounter_that_fails_is_told_of_where_kernels_are_not_compiled_yet(tmp_path, monkeypatch, capsys):
     plan = Campaign(SHORT, 2, tmp_path / "out")
     fails = failing({next(plan.jobs()).seed})
-    monkeypatch.setattr(campaign_command, "cache_folder", lambda: tmp_path / "nothing")
-    monkeypatch.setattr(campaign_command, "run", fails)
-    monkeypatch.setattr(campaigns, "run", fails)
+    monkeypatch.setattr(jit.config, "CACHE_DIR", str(tmp_path / "nothing"))
+    (tmp_path / "nothing" / "models_0").mkdir(parents=True)  # as it is once kernels are decorated
+    tried = []
+    for module in (campaign_command, campaigns):
+        monkeypatch.setattr(module, "run", lambda *job: tried.append(job[1]) or fails(*job))
     assert campaign(plan, 1) == 3
+    assert tried.count(next(plan.jobs()).seed) == 2  # to compile, and when its turn was
     assert "encounter 0, seed" in capsys.readouterr().err
     assert len(list(plan.folder.glob("*.h5"))) == 1
 
