@@ -31,6 +31,11 @@ def cache_folder(package: Path = HERE) -> Path:
     return root / f"kernels-{hashlib.sha256(sources).hexdigest()[:12]}"
 
 
+def compiled_before() -> bool:
+    """Whether the cache holds a kernel of `filters`; its folders are there as soon as kernels are decorated."""
+    return any(Path(config.CACHE_DIR or cache_folder()).rglob("*.nbi"))
+
+
 def package_of(function: Callable[..., Any]) -> Path:
     """The folder of the top-level package that a function is defined in; `filters` for a script's."""
     folders = Path(function.__code__.co_filename).parents

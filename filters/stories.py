@@ -233,10 +233,8 @@ def joined(clouds: Iterable[Cloud]) -> Cloud:
     return Cloud(*(np.concatenate(parts) for parts in zip(*clouds, strict=True)))
 
 
-@jit
 def take_back(rejected: NDArray[np.bool_], new: Cloud, old: Cloud) -> None:
     """Make new stories, in place, the old ones where they were rejected (n,)."""
-    for i in range(len(rejected)):
-        if rejected[i]:
-            new.u[i], new.start[i], new.noise[i] = old.u[i], old.start[i], old.noise[i]
-            new.place[i], new.velocity[i], new.gust[i] = old.place[i], old.velocity[i], old.gust[i]
+    k = np.flatnonzero(rejected)
+    for part, before in zip(new, old, strict=True):
+        part[k] = before[k]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from filters.jit import cache_folder
+from filters.jit import compiled_before
 from filters.spec import CLASSES
 from fogsim import engines, results
 from fogsim.campaigns import (
@@ -211,7 +211,7 @@ def engine(plan: Campaign, processes: int | None, cluster: str | None, jobs: Ite
 
 def warm(plan: Campaign, console: Console) -> None:
     """Compile the kernels once, before every process would; if the encounter fails it will be told when its turn is."""
-    if not cache_folder().exists():
+    if not compiled_before():
         job = next(plan.jobs())
         with console.status("compiling kernels (first time only, about a minute)"), suppress(Exception):
             for _ in run(job.scenario, job.seed):

@@ -87,10 +87,8 @@ def sides(solids: Solids, i: int, pose: Pose, view: Matrix) -> tuple[float, floa
     near, far, nearest = inf, 0.0, 0
     for k in range(8):
         a, b, c = (2 * (k & 1) - 1) * half[0], ((k & 2) - 1) * half[1], ((k & 4) // 2 - 1) * half[2]
-        corners[k] = turn(m, a, b, c)
-        corners[k, 0] += x
-        corners[k, 1] += y
-        corners[k, 2] += z
+        u, v, w = turn(m, a, b, c)
+        corners[k, 0], corners[k, 1], corners[k, 2] = u + x, v + y, w + z
         reach = hypot(corners[k, 0], corners[k, 1])
         far = max(far, reach)
         if reach < near:

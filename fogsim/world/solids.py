@@ -13,7 +13,8 @@ ASPHALT, CONCRETE, STEEL, LEAVES, PAINT = 0.12, 0.3, 0.4, 0.25, 0.3  # reflectan
 def boxes(rows: list[tuple[float, ...]]) -> Solids:
     """Solid boxes from rows (x, y, z, length, width, height, reflectance), z of the lower face."""
     table = np.array(rows, dtype=float)
-    x, y, z, length, width, height, reflectance = table.T
+    # strided columns would be another type to the kernels, which are compiled for each
+    x, y, z, length, width, height, reflectance = np.ascontiguousarray(table.T)
     n = len(table)
     return Solids(
         kind=np.full(n, float(BOX)),
