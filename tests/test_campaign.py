@@ -24,7 +24,7 @@ from tests.processes import children, runs, until
 
 SHORT = Scenario(filters=("kalman", "bnn"), duration=0.3)
 LONG = "from fogsim.scenario import Scenario\nSCENARIO = Scenario(filters=('kalman', 'bnn'))\n"
-MANY = 10  # encounters; long enough to be broken off amid them
+MANY = 12  # encounters; long enough to be broken off amid them
 PROC = pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="needs Linux's /proc")
 
 
