@@ -2,13 +2,14 @@
 
     ln reading_i = f_m(t_i) + ε,  ε ~ N(0, s²),  s the sensor's;   p(ln reading | past) = Σ_m p(m | past) N(μ_m, σ_m²)
 
-Every structure m learns the last minutes anew; its weight is its evidence, so that structure and length are averaged
+Every structure m learns the last half hour anew; its weight is its evidence, so that structure and length are averaged
 over rather than picked. Derived here: AutoBNN trains hyperparameters as weights, and one structure or a weighted sum.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from filters.posterior.compositional import Series
 
 LEAST = 20  # readings to forecast from
+LENGTHS = (8.0, 9.5, 11.0, 13.5, 16.0, 19.0, 22.5, 27.0, 32.0, 38.0, 45.0, 54.0, 64.0, 76.0)  # s: half an hour tells
+# lengths a quarter of an octave apart from one another, five minutes do not
 
 
 class Forecast(NamedTuple):
@@ -80,25 +83,30 @@ def spread(mean: Array, deviation: Array) -> Array:
 
 
 def library(span: float) -> dict[str, Series]:
-    """Structures by name: level and waves of six lengths and two strengths, rougher ones, trends, growth, a change."""
+    """Structures by name: a level and waves of many lengths, three strengths, rougher ones, trends, growth, a change.
+
+    Parameters
+    ----------
+    span : float
+        From the first reading to what is forecast, s: waves do not repeat within it, trends are of its scale.
+    """
     from filters.posterior.compositional import ChangePoint, OneLayer, Periodic, Polynomial, Stationary
 
-    level = Polynomial(0)
-    found: dict[str, Series] = {"linear": Polynomial(1), "quadratic": Polynomial(2), "one layer": level + OneLayer()}
-    for length in (10.0, 14.0, 20.0, 28.0, 40.0, 60.0):
-        for deviation in (0.4, 0.8):
-            waves = Stationary(length, deviation, span=span)
-            found[f"waves {length:g} s, {deviation:g}"] = level + waves
-    for length in (20.0, 60.0):
-        rough = Stationary(length, 0.6, 2.5, span)
-        found[f"rough {length:g} s"] = level + rough
-        waves = Stationary(length, 0.6, span=span)
-        found[f"linear + waves {length:g} s"] = Polynomial(1) + waves
-    short = Stationary(28.0, 0.6, span=span)
+    level, line, short = Polynomial(0), Polynomial(1, span / 3.0), Stationary(27.0, 0.6, span=span)
+    found: dict[str, Series] = {
+        "linear": line,
+        "quadratic": Polynomial(2, span / 3.0),
+        "one layer": level + OneLayer(scale=span / 3.0),
+    }
+    for length, deviation in product(LENGTHS, (0.4, 0.6, 0.9)):
+        found[f"waves {length:g} s, {deviation:g}"] = level + Stationary(length, deviation, span=span)
+    for length in (19.0, 54.0):
+        found[f"rough {length:g} s"] = level + Stationary(length, 0.6, 2.5, span)
+        found[f"linear + waves {length:g} s"] = line + Stationary(length, 0.6, span=span)
     found["periodic + waves"] = level + Periodic(120.0, deviation=0.5) + short
-    found["linear x waves"] = level + Polynomial(1, deviation=0.5) * Stationary(28.0, span=span)
+    found["linear x waves"] = level + Polynomial(1, span / 3.0, 0.5) * Stationary(27.0, span=span)
     for time in (-90.0, -30.0):
-        found[f"change at {time:g} s"] = ChangePoint(level + short, Polynomial(0) + short, time)
+        found[f"change at {time:g} s"] = ChangePoint(level + short, level + short, time)
     return found
 
 
@@ -111,13 +119,13 @@ class Forecaster:
     sensor : VisibilitySensor
         Its spread is the noise, its limits hold.
     window : float
-        s.
+        s; the longer, the better known are length and strength, and the longer is fog of another kind remembered.
     structures : tuple of str
         Of the library, by their names; empty: all.
     """
 
     sensor: VisibilitySensor = field(default_factory=VisibilitySensor)
-    window: float = 300.0
+    window: float = 1800.0
     structures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -150,7 +158,7 @@ class Forecaster:
         times, logs = self.recent(times, readings)
         level = float(logs.mean())
         data = Data.of(times[:, None], logs - level)
-        known = library(self.window + ahead)
+        known = library(ahead - times[0])
         chosen = self.structures or tuple(known)
         rows = [self.learnt(known[name], data, ahead, rng) for name in chosen]
         evidence, means, variances = np.array(rows).T
