@@ -12,7 +12,7 @@ from filters.posterior.spec import generator
 torch.set_num_threads(1)
 
 MIXED = Forecast(np.log([0.3, 0.7]), np.array([3.0, 4.5]), np.array([0.5, 0.2]), (10.0, 20000.0))
-FEW = ("linear", "waves 28 s, 0.8", "waves 60 s, 0.8")
+FEW = ("linear", "waves 27 s, 0.6", "waves 64 s, 0.6")
 
 
 def drawn(n: int, seed: int, length: float = 28.0) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +79,8 @@ def test_what_stands_still_is_forecast_to_stand_still():
 def test_what_was_read_before_the_window_is_forgotten():
     t, readings = drawn(400, 5)
     other = np.where(t < 95.0, 3.0 * readings, readings)
-    told = [Forecaster(structures=FEW).forecast(t, each, 30.0, generator(0)) for each in (readings, other)]
+    lately = Forecaster(window=300.0, structures=FEW)
+    told = [lately.forecast(t, each, 30.0, generator(0)) for each in (readings, other)]
     np.testing.assert_allclose(told[0].means, told[1].means)
 
 
@@ -106,7 +107,7 @@ def test_what_cannot_be_forecast_is_told_in_a_line():
 
 def test_too_little_and_what_is_no_reading_are_refused():
     t = np.arange(100.0)
-    with pytest.raises(ValueError, match="found 5 readings in the last 300 s, expected 20 or more"):
+    with pytest.raises(ValueError, match="found 5 readings in the last 1800 s, expected 20 or more"):
         Forecaster().forecast(t[:5], np.full(5, 50.0), 30.0, generator(0))
     with pytest.raises(ValueError, match="found 0 readings"):
         Forecaster().forecast(t, np.full(100, np.nan), 30.0, generator(0))

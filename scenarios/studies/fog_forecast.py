@@ -36,6 +36,7 @@ from rich.table import Table
 from study import arguments_of, students
 
 from filters.adaptation.forecast import Forecast, Forecaster, library
+from filters.posterior.regression import linear
 from filters.spec import Pose
 from filters.streams import stream
 from fogsim.scenario import Fog, Scenario, Texture, VisibilitySensor
@@ -157,7 +158,9 @@ def show(found: list[list[dict[str, Any]]]) -> None:
     console.print(f"{len(found)} drives, {sum(map(len, found)) // len(names)} forecasts of each")
     console.print(table)
     weights = np.mean([row["weights"] for rows in found for row in rows if "weights" in row], axis=0)
-    believed = Counter(dict(zip(library(DURATION), weights.tolist(), strict=True))).most_common(8)
+    known = library(DURATION)
+    names = [*known, *(f"{name}, lately" for name, series in known.items() if linear(series))]
+    believed = Counter(dict(zip(names, weights.tolist(), strict=True))).most_common(8)
     console.print("mean weights: " + ", ".join(f"{name} {w:.2f}" for name, w in believed))
 
 
