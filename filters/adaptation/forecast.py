@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 LEAST = 20  # readings to forecast from
 CHANGE = 0.1  # c, the prior probability that the fog has become of another kind lately
-LENGTHS = (8.0, 9.5, 11.0, 13.5, 16.0, 19.0, 22.5, 27.0, 32.0, 38.0, 45.0, 54.0, 64.0, 76.0)  # s: half an hour tells
-# lengths a quarter of an octave apart from one another, five minutes do not
+LENGTHS = (8.0, 9.5, 11.0, 13.5, 16.0, 19.0, 22.5, 27.0, 32.0, 38.0, 45.0, 54.0, 64.0, 76.0)
+# s, a quarter of an octave apart: half an hour tells such neighbours from one another, five minutes do not
 
 
 class Forecast(NamedTuple):
