@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scoringrules
 import torch
+from scipy.stats import multivariate_normal
 
 from filters.adaptation.forecast import Forecast, Forecaster
 from filters.models.visibility_sensor import VisibilitySensor
@@ -12,7 +13,8 @@ from filters.posterior.spec import generator
 torch.set_num_threads(1)
 
 MIXED = Forecast(np.log([0.3, 0.7]), np.array([3.0, 4.5]), np.array([0.5, 0.2]), (10.0, 20000.0))
-FEW = ("linear", "waves 28 s, 0.8", "waves 60 s, 0.8")
+FEW = ("linear", "waves 27 s, 0.6", "waves 64 s, 0.6")
+LONGER = ("waves 16 s, 0.6", "waves 19 s, 0.6", "waves 22.5 s, 0.6", "waves 27 s, 0.6", "waves 32 s, 0.6")
 
 
 def drawn(n: int, seed: int, length: float = 28.0) -> tuple[np.ndarray, np.ndarray]:
@@ -45,13 +47,73 @@ def test_quantiles_are_held_at_the_limits():
 def test_evidence_finds_the_length_and_gaps_are_no_readings():
     t, readings = drawn(300, 0)
     told = Forecaster(structures=FEW).forecast(t, readings, 30.0, generator(0))
-    assert np.exp(told.log_weights).argmax() == 1
+    assert told.log_weights.argmax() in (1, 4)
     apart = np.full(2 * len(t), np.nan)
     apart[::2] = readings
     gaps = Forecaster(structures=FEW).forecast(np.arange(2 * len(t)) / 2.0, apart, 30.0, generator(0))
     assert gaps.quantile(0.5) == pytest.approx(
         Forecaster(structures=FEW).forecast(t, readings, 30.5, generator(0)).quantile(0.5), rel=0.2
     )
+
+
+def test_weights_and_moments_are_those_of_gaussian_processes_with_and_without_a_change():
+    t, readings = drawn(400, 1, 40.0)
+    told = Forecaster(structures=("waves 38 s, 0.6", "waves 45 s, 0.6")).forecast(t, readings, 30.0, generator(0))
+    logs = np.log(readings) - np.log(readings).mean()
+    late = t > t[-1] - 300.0
+    rows = [[process(t[part], logs[part], length) for length in (38.0, 45.0)] for part in (late | True, ~late, late)]
+    every, before, since = np.array(rows)
+    changed = since[:, 0] + np.log(0.1) - 2.0 * np.log(2.0) + np.logaddexp(*before[:, 0])
+    expected = np.append(every[:, 0] + np.log(0.9) - np.log(2.0), changed)
+    np.testing.assert_allclose(told.log_weights, expected - np.logaddexp.reduce(expected), atol=0.05)
+    assert np.exp(told.log_weights).min() > 1e-4  # none so small that it would not show
+    np.testing.assert_allclose(told.means, np.append(every[:, 1], since[:, 1]) + np.log(readings).mean(), atol=0.01)
+    deviations = np.sqrt(np.append(every[:, 2], since[:, 2]) + 0.01)
+    np.testing.assert_allclose(
+        told.deviations, deviations, rtol=0.01
+    )  # a grid of frequencies is their kernel but for some .001
+
+
+def process(t: np.ndarray, y: np.ndarray, length: float) -> tuple[float, float, float]:
+    """Log evidence, and mean and variance 30 s after 399, of a level and waves of strength .6."""
+    at = np.append(t, 429.0)
+    k = 1.0 + 0.36 * np.exp(-0.5 * ((at[:, None] - at) / length) ** 2)
+    noisy = k[:-1, :-1] + 0.01 * np.eye(len(t))
+    gain = np.linalg.solve(noisy, k[:-1, -1])
+    evidence = multivariate_normal(np.zeros(len(t)), noisy).logpdf(y)
+    return float(evidence), float(gain @ y), float(k[-1, -1] - gain @ k[:-1, -1])
+
+
+def test_a_quarter_of_an_hour_tells_lengths_apart_that_five_minutes_do_not():
+    right = []
+    for seed in range(8):
+        t, readings = drawn(1000, 100 + seed, 22.5)
+        for n in (300, 1000):
+            told = Forecaster(structures=LONGER).forecast(t[-n:], readings[-n:], 30.0, generator(0))
+            right.append(np.exp(told.log_weights).reshape(2, -1).sum(axis=0)[2])
+    short, long = np.reshape(right, (8, 2)).mean(axis=0)
+    assert short < 0.8 < long
+
+
+def test_fog_of_another_kind_is_noticed_and_fog_of_the_same_is_not_forgotten():
+    changed, same = [], []
+    for seed in range(8):
+        t, old = drawn(900, 200 + seed, 16.0)
+        _, new = drawn(900, 300 + seed, 32.0)
+        turned = np.where(t < 600.0, old, new)
+        for readings, found in ((turned, changed), (old, same)):
+            told = Forecaster(structures=LONGER).forecast(t, readings, 30.0, generator(0))
+            found.append(np.exp(told.log_weights[len(LONGER) :]).sum())
+    assert np.mean(changed) > 0.9
+    assert np.mean(same) < 0.1
+
+
+def test_what_takes_a_descent_is_learnt_by_all_readings_only():
+    t, readings = drawn(50, 8)
+    for few, rows in ((("one layer",), 1), (("one layer", FEW[1]), 3)):
+        told = Forecaster(structures=few).forecast(10.0 * t, readings, 30.0, generator(0))
+        assert len(told.means) == rows
+        assert np.exp(told.log_weights).sum() == pytest.approx(1.0)
 
 
 def test_intervals_cover_and_beat_persistence_where_the_structure_is_known():
@@ -79,7 +141,8 @@ def test_what_stands_still_is_forecast_to_stand_still():
 def test_what_was_read_before_the_window_is_forgotten():
     t, readings = drawn(400, 5)
     other = np.where(t < 95.0, 3.0 * readings, readings)
-    told = [Forecaster(structures=FEW).forecast(t, each, 30.0, generator(0)) for each in (readings, other)]
+    lately = Forecaster(window=300.0, structures=FEW)
+    told = [lately.forecast(t, each, 30.0, generator(0)) for each in (readings, other)]
     np.testing.assert_allclose(told[0].means, told[1].means)
 
 
@@ -106,7 +169,7 @@ def test_what_cannot_be_forecast_is_told_in_a_line():
 
 def test_too_little_and_what_is_no_reading_are_refused():
     t = np.arange(100.0)
-    with pytest.raises(ValueError, match="found 5 readings in the last 300 s, expected 20 or more"):
+    with pytest.raises(ValueError, match="found 5 readings in the last 1800 s, expected 20 or more"):
         Forecaster().forecast(t[:5], np.full(5, 50.0), 30.0, generator(0))
     with pytest.raises(ValueError, match="found 0 readings"):
         Forecaster().forecast(t, np.full(100, np.nan), 30.0, generator(0))

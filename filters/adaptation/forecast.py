@@ -2,13 +2,20 @@
 
     ln reading_i = f_m(t_i) + ε,  ε ~ N(0, s²),  s the sensor's;   p(ln reading | past) = Σ_m p(m | past) N(μ_m, σ_m²)
 
-Every structure m learns the last minutes anew; its weight is its evidence, so that structure and length are averaged
-over rather than picked. Derived here: AutoBNN trains hyperparameters as weights, and one structure or a weighted sum.
+Every structure m learns the last half hour anew; its weight is its evidence, so that structure and length are averaged
+over rather than picked. It also learns the last minutes alone, in case the fog has become of another kind since:
+
+    p(change | readings) ∝ c Z(before) Z(since),   p(none | readings) ∝ (1 - c) Z(all),   Z = mean_m p(readings | m)
+
+(Adams & MacKay 2007, arXiv 0710.3742, with one place of change; before and since by the structures that are linear in
+their weights, for which it is no more work). Derived here: AutoBNN trains hyperparameters as weights, and one structure
+or a weighted sum.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,8 +30,12 @@ if TYPE_CHECKING:
     import torch
 
     from filters.posterior.compositional import Series
+    from filters.posterior.regression import Moments
 
 LEAST = 20  # readings to forecast from
+CHANGE = 0.1  # c, the prior probability that the fog has become of another kind lately
+LENGTHS = (8.0, 9.5, 11.0, 13.5, 16.0, 19.0, 22.5, 27.0, 32.0, 38.0, 45.0, 54.0, 64.0, 76.0)
+# s, a quarter of an octave apart: half an hour tells such neighbours from one another, five minutes do not
 
 
 class Forecast(NamedTuple):
@@ -80,44 +91,63 @@ def spread(mean: Array, deviation: Array) -> Array:
 
 
 def library(span: float) -> dict[str, Series]:
-    """Structures by name: level and waves of six lengths and two strengths, rougher ones, trends, growth, a change."""
+    """Structures by name: a level and waves of many lengths, three strengths, rougher ones, trends, growth, a change.
+
+    Parameters
+    ----------
+    span : float
+        From the first reading to what is forecast, s: waves do not repeat within it, trends are of its scale.
+    """
     from filters.posterior.compositional import ChangePoint, OneLayer, Periodic, Polynomial, Stationary
 
-    level = Polynomial(0)
-    found: dict[str, Series] = {"linear": Polynomial(1), "quadratic": Polynomial(2), "one layer": level + OneLayer()}
-    for length in (10.0, 14.0, 20.0, 28.0, 40.0, 60.0):
-        for deviation in (0.4, 0.8):
-            waves = Stationary(length, deviation, span=span)
-            found[f"waves {length:g} s, {deviation:g}"] = level + waves
-    for length in (20.0, 60.0):
-        rough = Stationary(length, 0.6, 2.5, span)
-        found[f"rough {length:g} s"] = level + rough
-        waves = Stationary(length, 0.6, span=span)
-        found[f"linear + waves {length:g} s"] = Polynomial(1) + waves
-    short = Stationary(28.0, 0.6, span=span)
+    level, line, short = Polynomial(0), Polynomial(1, span / 3.0), Stationary(27.0, 0.6, span=span)
+    found: dict[str, Series] = {
+        "linear": line,
+        "quadratic": Polynomial(2, span / 3.0),
+        "one layer": level + OneLayer(scale=span / 3.0),
+    }
+    for length, deviation in product(LENGTHS, (0.4, 0.6, 0.9)):
+        found[f"waves {length:g} s, {deviation:g}"] = level + Stationary(length, deviation, span=span)
+    for length in (19.0, 54.0):
+        found[f"rough {length:g} s"] = level + Stationary(length, 0.6, 2.5, span)
+        found[f"linear + waves {length:g} s"] = line + Stationary(length, 0.6, span=span)
     found["periodic + waves"] = level + Periodic(120.0, deviation=0.5) + short
-    found["linear x waves"] = level + Polynomial(1, deviation=0.5) * Stationary(28.0, span=span)
+    found["linear x waves"] = level + Polynomial(1, span / 3.0, 0.5) * Stationary(27.0, span=span)
     for time in (-90.0, -30.0):
-        found[f"change at {time:g} s"] = ChangePoint(level + short, Polynomial(0) + short, time)
+        found[f"change at {time:g} s"] = ChangePoint(level + short, level + short, time)
     return found
+
+
+def mixed(fits: list[list[Moments]]) -> Array:
+    """Rows of moments: without a change, of all structures, then with one, of those learnt before and since too."""
+    every = np.array([fit[0] for fit in fits])
+    halves = np.array([fit[1:] for fit in fits if fit[1:]])
+    if not len(halves):
+        return every
+    before, since = halves.swapaxes(0, 1)
+    every[:, 0] += np.log(1.0 - CHANGE) - np.log(len(every))
+    since[:, 0] += np.log(CHANGE) - 2.0 * np.log(len(halves)) + logsumexp(before[:, 0])
+    return np.concatenate([every, since])
 
 
 @dataclass(frozen=True)
 class Forecaster:
-    """Learns the last `window` s of readings by every structure of the library.
+    """Learns the last `window` s of readings, and the last `lately` s alone, by every structure of the library.
 
     Parameters
     ----------
     sensor : VisibilitySensor
         Its spread is the noise, its limits hold.
-    window : float
-        s.
+    window, lately : float
+        s; the longer the window, the better known are length and strength. `lately` is how long ago the fog may have
+        become of another kind.
     structures : tuple of str
         Of the library, by their names; empty: all.
     """
 
     sensor: VisibilitySensor = field(default_factory=VisibilitySensor)
-    window: float = 300.0
+    window: float = 1800.0
+    lately: float = 300.0
     structures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -143,17 +173,16 @@ class Forecaster:
             In one line, if there are too few readings, or one is not above 0, or times do not increase, or `ahead` is
             not above 0.
         """
-        from filters.posterior.spec import Data
-
         if not 0.0 < ahead < np.inf:
             raise ValueError(f"found a forecast {ahead:g} s ahead, expected a finite time above 0")
         times, logs = self.recent(times, readings)
         level = float(logs.mean())
-        data = Data.of(times[:, None], logs - level)
-        known = library(self.window + ahead)
-        chosen = self.structures or tuple(known)
-        rows = [self.learnt(known[name], data, ahead, rng) for name in chosen]
-        evidence, means, variances = np.array(rows).T
+        known = library(ahead - times[0])
+        chosen = [known[name] for name in self.structures or known]
+        late = times > -self.lately
+        halves = [(times[part], logs[part] - level) for part in (~late, late)]
+        rows = mixed([self.learnt(each, halves, ahead, rng) for each in chosen])
+        evidence, means, variances = rows.T
         deviations = np.sqrt(variances + self.sensor.spread**2)
         return Forecast(evidence - logsumexp(evidence), means + level, deviations, self.sensor.limits)
 
@@ -171,14 +200,32 @@ class Forecaster:
             raise ValueError(f"found {late.sum()} readings in the last {self.window:g} s, expected {LEAST} or more")
         return times[late] - times[-1], np.log(readings[late])
 
-    def learnt(self, series: Series, data: tuple, ahead: float, rng: torch.Generator) -> tuple[float, float, float]:
-        """Evidence, mean and variance of f ahead."""
+    def learnt(self, series: Series, halves: list[tuple], ahead: float, rng: torch.Generator) -> list[Moments]:
+        """By all readings, and, where it takes no descent, by those before a change and by those since."""
+        import torch
+
+        from filters.posterior import regression
+
+        if not regression.linear(series):
+            times, logs = np.concatenate(halves, axis=1)
+            return [self.descended(series, times, logs, ahead, rng)]
+        before, since = (
+            regression.sums(series, torch.as_tensor(times), torch.as_tensor(logs), self.sensor.spread**2)
+            for times, logs in halves
+        )
+        return [regression.learnt(series, each, ahead) for each in (before.plus(since), before, since)]
+
+    def descended(self, series: Series, times: Array, logs: Array, ahead: float, rng: torch.Generator) -> Moments:
+        """By Newton's steps, what is not linear in its weights."""
         from filters.posterior import newton
         from filters.posterior.kalman_network import KnownNoise
         from filters.posterior.laplace import Laplace
+        from filters.posterior.regression import Moments
+        from filters.posterior.spec import Data
 
+        data = Data.of(times[:, None], logs)
         engine = Laplace(series, KnownNoise(self.sensor.spread**2), device="cpu")  # type: ignore[arg-type]
         prior = engine.init(rng)
-        posterior = newton.update(engine, prior, data, rng)  # type: ignore[arg-type]
+        posterior = newton.update(engine, prior, data, rng)
         mean, variance = newton.moments(engine, posterior, data[0].new_tensor([[ahead]]))
-        return newton.log_evidence(engine, prior, posterior, data), float(mean), float(variance)  # type: ignore[arg-type]
+        return Moments(newton.log_evidence(engine, prior, posterior, data), float(mean), float(variance))

@@ -24,7 +24,9 @@ def update(engine: Laplace, state: Dense, data: Data, rng: torch.Generator) -> D
     at = engine.begin(state, data, rng).parameters
     best = log_posterior(engine, state, data, at)
     for _ in range(STEPS):
-        _, step = newton_step(engine, state, data, at)
+        there, step = newton_step(engine, state, data, at)
+        if 0.5 * step.double() @ there.precision @ step.double() < ENOUGH:  # what the step would gain, were f linear
+            return there
         tries = (at + 0.5**k * step for k in range(HALVINGS))
         new, value = next(((w, v) for w in tries if (v := log_posterior(engine, state, data, w)) > best), (at, best))
         gain, at, best = value - best, new, value
