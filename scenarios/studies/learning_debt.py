@@ -3,16 +3,16 @@
     python scenarios/studies/learning_debt.py [--scenario regime_shift] [--seeds 8] [--others 3]
                                               [--out replays/learning_debt] [--jobs 2]
 
-It gives, and prints, the commands that a user would: campaigns of 400 encounters of scenarios/regime_shift.py or
-sensor_swap.py, root seeds 11, 12, ... to report on, and the next ones, on which the calendar and `deployed.LATE` were
+It gives, and prints, the commands that a user would: campaigns of 650 encounters of scenarios/regime_shift.py or
+sensor_swap.py, root seeds 23, 24, ... to report on, and 19, 20, ..., on which the calendar and `deployed.PRIOR` were
 chosen; other settings on 6 to 8. What is there is not driven again, and a folder that an earlier fogsim has finished is
 taken as it is.
 
 A deployment begins at an encounter of the first 130, drawn at random, so that the change comes 20 to 150 encounters
-after it, which nobody knows. To retrain is to deploy the posterior that goes on learning, for a cost that is told
-twice: 20 and 50, a fifth and a half of what a missed barrier costs. Costs are the losses of braking or not at the
+after it, which nobody knows, and is followed by 500. To retrain is to deploy the posterior that goes on learning, for
+each of four costs: from a fifth to twice of what a missed barrier costs. Costs are the losses of braking or not at the
 decision points, and that of each retraining. A calendar counts from the deployment. The plot shows the costs as they
-come up, and the debt and evidence of every seed, at the higher cost.
+come up, and the debt and evidence of every seed, where retraining costs as much as a missed barrier.
 """
 
 import subprocess
@@ -39,7 +39,7 @@ from fogsim.labelled import encounters, logs_of
 SCENARIOS = ("regime_shift", "sensor_swap")
 FIRST, OTHERS = 23, 19  # root seeds
 ENCOUNTERS, SHIFT, LATEST = 650, 150, 130  # in all, before the change, and to begin in
-COSTS = (20.0, 50.0, 100.0, 200.0)
+COSTS, PLOTTED = (20.0, 50.0, 100.0, 200.0), 100.0
 HORIZON = 500.0
 PERIODS = (20, 30, 40, 50, 60, 80, 100, 120, 150, 200, 250, 300, 400)
 STEP = 10  # encounters: all periods are multiples of it
@@ -140,11 +140,10 @@ def draw(mine: dict[int, Course], best: int, path: Path) -> None:
 
     figure = Figure(figsize=(9.0, 8.0), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    top = COSTS[-1]
     cost, debt, evidence = figure.subplots(3, 1, sharex=True, height_ratios=(2.0, 1.0, 1.0))
     since = np.arange(-10, ENCOUNTERS - SHIFT)
     ways = (("never", "#d55e00"), (f"every {best}", "#999999"), ("by the debt", "#0072b2"))
-    parts = [lambda c: c.never, lambda c: c.calendars[top][best], lambda c: c.policy[top]]
+    parts = [lambda c: c.never, lambda c: c.calendars[PLOTTED][best], lambda c: c.policy[PLOTTED]]
     for (name, colour), part in zip(ways, parts, strict=True):
         lines = [about(np.cumsum(part(c)), c, since) for c in mine.values()]
         for line in lines:
@@ -152,11 +151,11 @@ def draw(mine: dict[int, Course], best: int, path: Path) -> None:
         mean = np.mean(lines, axis=0)
         cost.plot(since, mean, color=colour, linewidth=2.2, label=f"retrain {name}")
     for c in mine.values():
-        for axes, values in zip((debt, evidence), c.account[top].T, strict=True):
+        for axes, values in zip((debt, evidence), c.account[PLOTTED].T, strict=True):
             axes.plot(since, about(values, c, since), color="#0072b2", linewidth=0.9)
     for axes, level, name in (
-        (debt, COSTS[-1], "decision debt"),
-        (evidence, RetrainPolicy(COSTS[-1], HORIZON).proof, "evidence, nats"),
+        (debt, PLOTTED, "decision debt"),
+        (evidence, RetrainPolicy(PLOTTED, HORIZON).proof, "evidence, nats"),
     ):
         axes.axhline(level, color="#d55e00", linestyle="--", linewidth=1.0)
         axes.set_ylabel(name)
@@ -188,8 +187,8 @@ def main() -> None:
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         found = dict(zip(seeds, pool.map(course, [out / str(seed) for seed in seeds], seeds), strict=True))
     mine = {seed: found[seed] for seed in seeds[: given.seeds]}
-    best = [report(mine, [found[seed] for seed in others], cost) for cost in COSTS][-1]
-    draw(mine, best, out / f"{given.scenario}.png")
+    best = {cost: report(mine, [found[seed] for seed in others], cost) for cost in COSTS}
+    draw(mine, best[PLOTTED], out / f"{given.scenario}.png")
 
 
 if __name__ == "__main__":
