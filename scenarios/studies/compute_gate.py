@@ -2,7 +2,7 @@
 
     python scenarios/studies/compute_gate.py [--seeds 8] [--out replays/learning_debt/regime_shift]
 
-The campaigns are those that scenarios/studies/learning_debt.py drives, root seeds 11, 12, ...; the gate was set on
+The campaigns are those that scenarios/studies/learning_debt.py drives, root seeds 23, 24, ...; the gate was set on
 seeds 6 to 8. 100 draws are taken of the normal that the shipped classifier's draws have the moments of. Told are,
 before and after bags and fog have changed: the share of all draws of rows, the log loss of a frame less that of all 100
 draws, how often the action at the threshold differs from theirs, both for the first 8 draws alone too, and the time of
@@ -27,7 +27,7 @@ from filters.posterior.spec import DRAWS, generator
 from filters.trained import shipped
 from fogsim.labelled import encounters
 
-FIRST, SHIFT = 11, 150
+FIRST, SHIFT = 23, 150
 CLIP = 1e-6
 
 
