@@ -31,9 +31,9 @@ def cache_folder(package: Path = HERE) -> Path:
     return root / f"kernels-{hashlib.sha256(sources).hexdigest()[:12]}"
 
 
-def compiled_before() -> bool:
-    """Whether the cache holds a kernel of `filters`; its folders are there as soon as kernels are decorated."""
-    return any(Path(config.CACHE_DIR or cache_folder()).rglob("*.nbi"))
+def compiled_before(package: Path) -> bool:
+    """Whether the cache holds kernels of a package; its folders are there as soon as kernels are decorated."""
+    return any(Path(config.CACHE_DIR or cache_folder(package)).rglob("*.nbi"))
 
 
 def package_of(function: Callable[..., Any]) -> Path:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -211,7 +212,7 @@ def engine(plan: Campaign, processes: int | None, cluster: str | None, jobs: Ite
 
 def warm(plan: Campaign, console: Console) -> None:
     """Compile the kernels once, before every process would; if the encounter fails it will be told when its turn is."""
-    if not compiled_before():
+    if not compiled_before(Path(__file__).parent):
         job = next(plan.jobs())
         with console.status("compiling kernels (first time only, about a minute)"), suppress(Exception):
             for _ in run(job.scenario, job.seed):

@@ -20,6 +20,7 @@ from filters.posterior.spec import generator
 from filters.spec import Array
 from fogsim.labelled import Labelled
 
+SEED = 0  # of the draws by which both are asked, and of what is learnt
 BOUND = 20.0  # nats by which surprise alone can teach; chosen on campaigns of root seeds 6 to 8
 
 
@@ -53,29 +54,29 @@ class Entry(NamedTuple):
         return stakes.loss(self.deployed, label), stakes.loss(self.believed, label)
 
 
-def lessons(encounters: Iterable[Labelled], deployed: Deployed, seed: int = 0) -> Iterator[Lesson]:
+def lessons(encounters: Iterable[Labelled], deployed: Deployed) -> Iterator[Lesson]:
     """What becomes of a classifier that learns from encounters in their order."""
-    streaming, rng = Streaming(deployed.engine, BOUND), generator(seed, "streaming")
+    streaming, rng = Streaming(deployed.engine, BOUND), generator(SEED, "streaming")
     stream, model = streaming.init(deployed.model.posterior), deployed.model
     late: deque[tuple[Array, int]] = deque(maxlen=LATE)
     odd: deque[float] = deque(maxlen=LATE)
     novel = 0.0
     for found in encounters:
-        p = deployed.probability(model, found.asked, seed)
-        odd.append(deployed.novelty(model, found.seen, seed))
-        novel += odd[-1]
+        p = deployed.probability(model, found.asked, SEED)
+        odd.append(deployed.novelty(model, found.seen, SEED))
         stream, learnt = streaming.update(stream, deployed.rows(found.seen.features, found.label), rng)
+        novel += odd[-1] * (learnt.weight > 0.0)  # of a copy nothing is learnt
         late.append((found.seen.features, found.label))
-        known = deployed.known(stream.posterior, list(late), seed)
+        known = deployed.known(stream.posterior, list(late), SEED)
         model = Model(stream.posterior, known, novel, sum(odd) / len(odd))
         yield Lesson(found, p, learnt, model)
 
 
-def follow(lessons: Iterable[Lesson], deployed: Deployed, policy: RetrainPolicy, seed: int = 0) -> Iterator[Entry]:
+def follow(lessons: Iterable[Lesson], deployed: Deployed, policy: RetrainPolicy) -> Iterator[Entry]:
     """The entries of lessons in their order."""
     state, serving = policy.init(), deployed.model
     for found, p, learnt, model in lessons:
-        p0 = deployed.probability(serving, found.asked, seed)
+        p0 = deployed.probability(serving, found.asked, SEED)
         state, account = policy.update(state, found.stakes, p, p0, found.label)
         information, firing = deployed.engine.kl(model.posterior, serving.posterior), None
         if account.retrain:

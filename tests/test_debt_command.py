@@ -249,6 +249,7 @@ def test_no_stream_makes_the_debt_no_number(first, what):
         assert all(Flag.CONSTANT in f for f in flags)
     if what == "duplicates":
         assert sum(Flag.DUPLICATE in e.learnt.flags for e in entries) == 29
+        assert entries[-1].model.novel == entries[0].model.novel > 0.0  # a copy is no more learnt than it is new
     if what == "not finite":
         assert any(Flag.INCOMPLETE in f for f in flags)
         assert not all(e.account.counted for e in entries)

@@ -156,7 +156,7 @@ def test_a_jump_that_one_sign_alone_shows_is_found(moved):
     rng, told, found = np.random.default_rng(0), Monitor(), []
     for _ in range(20):
         watch, count = warm(rng), 0
-        while not watch.alarm:
+        while not watch.alarm and count < 40:
             watch, count = told.update(watch, moved(calm_signs(rng)), 0.0), count + 1
         found.append(count)
     assert max(found) <= 15
@@ -217,6 +217,12 @@ def test_what_is_not_finite_is_as_odd_as_can_be(value):
     assert watch.alarm
     signs = Signs(value, value, (value,) * 2)
     assert not told.update(told.update(watch, signs, value), signs, value).calm
+
+
+def test_an_excess_above_all_of_a_few_is_not_calm():
+    watch = Watch(excesses=tuple(np.arange(12.0)), alarm=True, rung=1)
+    assert Monitor().update(watch, Signs(0.0, 0.0), float("inf")).calm == 0
+    assert Monitor().update(watch, Signs(0.0, 0.0), 10.5).calm == 1
 
 
 def watched(learning: float = 0.5) -> tuple[Streaming, object]:

@@ -178,3 +178,9 @@ def test_too_little_and_what_is_no_reading_are_refused():
             Forecaster().forecast(t, np.append(np.full(99, 50.0), wrong), 30.0, generator(0))
     with pytest.raises(ValueError, match="do not increase"):
         Forecaster().forecast(t[::-1], np.full(100, 50.0), 30.0, generator(0))
+
+
+def test_what_is_late_is_a_part_of_what_is_learnt():
+    for lately in (0.0, -1.0, 301.0, float("nan")):
+        with pytest.raises(ValueError, match="expected more than 0"):
+            Forecaster(window=300.0, lately=lately)

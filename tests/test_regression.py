@@ -39,6 +39,19 @@ def test_newtons_steps_end_there():
     assert found.log_evidence == pytest.approx(newton.log_evidence(engine, prior, posterior, data), abs=0.05)
 
 
+def test_updates_that_are_small_each_add_up():
+    """A hundred readings of one level, then two hundred of another, one by one."""
+    level, times = Polynomial(0), torch.linspace(-30.0, 0.0, 300, dtype=torch.float64)
+    readings = torch.where(times < times[100], 0.1, 0.5)
+    engine, rng = Laplace(level, KnownNoise(1.0), device="cpu"), generator(0)
+    q = newton.update(engine, engine.init(rng), Data.of(times[:100, None], readings[:100]), rng)
+    for t, y in zip(times[100:], readings[100:], strict=True):
+        q = newton.update(engine, q, Data.of(t[None, None], y[None]), rng)
+    mean, variance = newton.moments(engine, q, torch.tensor([[15.0]]))
+    found = regression.learnt(level, regression.sums(level, times, readings, 1.0), 15.0)
+    assert found[1:] == pytest.approx((float(mean), float(variance)), rel=1e-4)
+
+
 def test_the_sums_of_two_stretches_are_those_of_both_and_of_none_is_the_prior():
     parts = [regression.sums(SERIES, TIMES[part], READINGS[part], VARIANCE) for part in (slice(20), slice(20, None))]
     both, whole = parts[0].plus(parts[1]), regression.sums(SERIES, TIMES, READINGS, VARIANCE)

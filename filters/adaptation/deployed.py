@@ -118,7 +118,10 @@ class Deployed(NamedTuple):
         return float((sure * p + (1.0 - sure) * np.exp(EVEN))[BARRIER])
 
     def novelty(self, model: Model, frames: Frames, seed: int) -> float:
-        """P("none of these") to training by a candidate's frames; 0 if none is finite."""
+        """P("none of these") to what objects were like in training, by a candidate's frames.
+
+        The weights are what has been learnt: of their two signs it is Mahalanobis' distance that stays as it was.
+        """
         frames = finite(frames)
         found = self.evidence(model.posterior, frames.features, seed)
         return self.unknown(model.known[:1], frames, found)

@@ -3,13 +3,13 @@
     ln reading_i = f_m(t_i) + ε,  ε ~ N(0, s²),  s the sensor's;   p(ln reading | past) = Σ_m p(m | past) N(μ_m, σ_m²)
 
 Every structure m learns the last half hour anew; its weight is its evidence, so that structure and length are averaged
-over rather than picked. It also learns the last minutes alone, in case the fog has become of another kind since:
+over rather than picked. Those linear in their weights also learn the last minutes alone, in case the fog has become of
+another kind since:
 
     p(change | readings) ∝ c Z(before) Z(since),   p(none | readings) ∝ (1 - c) Z(all),   Z = mean_m p(readings | m)
 
-(Adams & MacKay 2007, arXiv 0710.3742, with one place of change; before and since by the structures that are linear in
-their weights, for which it is no more work). Derived here: AutoBNN trains hyperparameters as weights, and one structure
-or a weighted sum.
+(Adams & MacKay 2007, arXiv 0710.3742, with one place of change; for what is linear it is no more work). Derived here:
+AutoBNN trains hyperparameters as weights, and one structure or a weighted sum.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def mixed(fits: list[list[Moments]]) -> Array:
 
 @dataclass(frozen=True)
 class Forecaster:
-    """Learns the last `window` s of readings, and the last `lately` s alone, by every structure of the library.
+    """Learns the last `window` s of readings by every structure, and the last `lately` s alone by the linear ones.
 
     Parameters
     ----------
@@ -151,6 +151,8 @@ class Forecaster:
     structures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not 0.0 < self.lately <= self.window:
+            raise ValueError(f"found {self.lately:g} of {self.window:g} s, expected more than 0 and no more than all")
         unknown = set(self.structures) - set(library(self.window))
         if unknown:
             raise ValueError(f"found structures {', '.join(sorted(unknown))}, expected some of `library`")

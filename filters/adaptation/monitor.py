@@ -16,8 +16,9 @@ of u if nearly all batches are as odd as few were before, and if not; bets make 
     e_t = u^(a - 1) (1 - u)^(b - 1) / B(a, b),     R_t = (1 + R_t-1) e_t
 
 As E[e_t | past] <= 1 in calm, R_t - t cannot rise in the mean, nor can the mean of both R less t: alarms when that is
-`run` come once in `run` batches at most (Shin, Ramdas & Rinaldo 2022, arXiv 2203.03532). That is exact if batches are
-exchangeable, and all are kept; of the last `WINDOW`, and a posterior that goes on learning, it is nearly so.
+`run` come once in `run` batches at most (Shin, Ramdas & Rinaldo 2022, arXiv 2203.03532). That is exact of either R by
+itself, if batches are exchangeable and all are kept; of both, each of which ranks another number, of the last `WINDOW`,
+and of a posterior that goes on learning, it is nearly so.
 
 Hysteresis: an alarm ends after so many batches in a row whose excess (`streaming`) is as in calm: labels come again as
 they are expected to, however strange the inputs. In fog, cost and strangeness may stay above those in clear air for
@@ -93,7 +94,8 @@ class Monitor:
 
     def recovering(self, watch: Watch, excess: float) -> Watch:
         """During an alarm."""
-        calm = watch.calm + 1 if tails(np.array([*watch.excesses, excess]))[-1] > AGAIN else 0
+        least = max(AGAIN, 1.0 / (len(watch.excesses) + 1))  # the highest of all is none, however few they are
+        calm = watch.calm + 1 if tails(np.array([*watch.excesses, excess]))[-1] > least else 0
         if calm >= self.calm:
             return Watch(excesses=watch.excesses)
         return watch._replace(rung=watch.rung + 1, calm=calm) if watch.rung < LONGEST else Watch()

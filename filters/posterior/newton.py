@@ -26,7 +26,7 @@ def update(engine: Laplace, state: Dense, data: Data, rng: torch.Generator) -> D
     for _ in range(STEPS):
         there, step = newton_step(engine, state, data, at)
         if 0.5 * step.double() @ there.precision @ step.double() < ENOUGH:  # what the step would gain, were f linear
-            return there
+            return there._replace(mean=at + step)
         tries = (at + 0.5**k * step for k in range(HALVINGS))
         new, value = next(((w, v) for w in tries if (v := log_posterior(engine, state, data, w)) > best), (at, best))
         gain, at, best = value - best, new, value

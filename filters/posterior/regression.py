@@ -55,9 +55,9 @@ def hidden(series: Series, times: Tensor) -> Tensor:
 
 def sums(series: Series, times: Tensor, y: Tensor, variance: float) -> Sums:
     """Of readings y (n,) at times (n,), whose noise has that variance."""
-    h = hidden(series, times.double())
+    h, y = hidden(series, times.double()), y.double()
     log_noise = -0.5 * float(y @ y / variance + len(y) * log(2.0 * pi * variance))
-    return Sums(h.T @ h / variance, h.T @ y.double() / variance, log_noise)
+    return Sums(h.T @ h / variance, h.T @ y / variance, log_noise)
 
 
 def learnt(series: Series, found: Sums, time: float) -> Moments:

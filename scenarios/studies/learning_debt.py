@@ -4,9 +4,9 @@
                                               [--out replays/learning_debt] [--jobs 2]
 
 It gives, and prints, the commands that a user would: campaigns of 650 encounters of scenarios/regime_shift.py or
-sensor_swap.py, root seeds 23, 24, ... to report on, and 19, 20, ..., on which the calendar and `deployed.PRIOR` were
-chosen; other settings on 6 to 8. What is there is not driven again, and a folder that an earlier fogsim has finished is
-taken as it is.
+sensor_swap.py, root seeds 23, 24, ... to report on, and 19, 20, ..., on which the calendar, and some settings of
+`filters.adaptation.deployed`, were chosen; others on 6 to 8. What is there is not driven again, and a folder that an
+earlier fogsim has finished is taken as it is.
 
 A deployment begins at an encounter of the first 130, drawn at random, so that the change comes 20 to 150 encounters
 after it, which nobody knows, and is followed by 500. To retrain is to deploy the posterior that goes on learning, for
@@ -33,7 +33,7 @@ from filters.posterior.served import use_one_thread
 from filters.streams import stream
 from filters.trained import shipped
 from fogsim.campaigns import RESULTS
-from fogsim.indebted import Entry, follow, lessons
+from fogsim.indebted import SEED, Entry, follow, lessons
 from fogsim.labelled import encounters, logs_of
 
 SCENARIOS = ("regime_shift", "sensor_swap")
@@ -94,7 +94,7 @@ def losses(entries: list[Entry], first: deployed.Deployed) -> np.ndarray:
     for m, model in enumerate(models):
         for k in range(m * STEP, len(entries)):
             found = entries[k].encounter
-            table[m, k] = found.stakes.loss(first.probability(model, found.asked, 0), found.label)
+            table[m, k] = found.stakes.loss(first.probability(model, found.asked, SEED), found.label)
     return table
 
 
@@ -178,7 +178,7 @@ def about(values: np.ndarray, c: Course, since: np.ndarray) -> np.ndarray:
 def main() -> None:
     parser = parser_of(__doc__, 8, "replays/learning_debt")
     parser.add_argument("--scenario", choices=SCENARIOS, default=SCENARIOS[0])
-    parser.add_argument("--others", type=int, default=3)
+    parser.add_argument("--others", type=int, default=3, choices=range(1, FIRST - OTHERS + 1))
     given = parser.parse_args()
     others = [OTHERS + k for k in range(given.others)]
     seeds, out = [*range(FIRST, FIRST + given.seeds), *others], given.out / given.scenario
