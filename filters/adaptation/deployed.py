@@ -108,7 +108,7 @@ class Deployed(NamedTuple):
 
     def probability(self, model: Model, frames: Frames, seed: int) -> float:
         """P(barrier) by a candidate's frames; those that are not finite are left out, and it is NaN if none is left."""
-        frames = finite(frames)
+        frames = told(frames)
         if not len(frames.features):
             return float("nan")
         found = self.evidence(model.posterior, frames.features, seed)
@@ -122,7 +122,7 @@ class Deployed(NamedTuple):
 
         The weights are what has been learnt: of their two signs it is Mahalanobis' distance that stays as it was.
         """
-        frames = finite(frames)
+        frames = told(frames)
         found = self.evidence(model.posterior, frames.features, seed)
         return self.unknown(model.known[:1], frames, found)
 
@@ -158,8 +158,8 @@ def draws_of(engine: KalmanNetwork, posterior: Neurons, seed: int) -> torch.Tens
     return engine.sample(posterior, generator(seed, "debt"), DRAWS)
 
 
-def finite(frames: Frames) -> Frames:
-    """Those frames that are."""
+def told(frames: Frames) -> Frames:
+    """Those that are finite."""
     return frames.where(np.asarray(np.isfinite(frames.features).all(axis=1)))
 
 
